@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -50,8 +50,11 @@ pub trait Backend: Runtime {
     fn watch(&self, request: WatchRequest) -> WatchStream;
 
     /// Makes a lease of at least `ttl`, in whole seconds, with an id that the server picks.
-    fn lease_grant(&self, ttl: Duration, deadline: Instant)
-    -> BoxFuture<'static, Result<LeaseGrant, CallError>>;
+    fn lease_grant(
+        &self,
+        ttl: Duration,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<LeaseGrant, CallError>>;
 
     /// Renews a lease once. Gives the time to live in seconds that begins anew, 0 if there is no such lease.
     fn lease_keep_alive(&self, id: i64, deadline: Instant) -> BoxFuture<'static, Result<i64, CallError>>;
@@ -172,6 +175,3 @@ pub async fn within<T>(
         () = timer => Err(DeadlineExceeded),
     }
 }
-
-/// A backend as the primitives hold it.
-pub(crate) type SharedBackend = Arc<dyn Backend>;

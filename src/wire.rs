@@ -34,7 +34,7 @@ pub trait WireWatch: Send + 'static {
 }
 
 /// How one attempt failed (a gRPC status), and whether the request left this process.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Status {
     /// The gRPC code.

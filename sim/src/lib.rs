@@ -1,6 +1,13 @@
 //! The harness of `tenure`: a simulated etcd, faults, checkers and reports.
+//!
+//! Data flows one way: scenario -> plan (from the seed) -> cluster + clients + faults -> history -> checkers ->
+//! verdict -> report.
 
 #[cfg(not(madsim))]
 compile_error!(
     "tenure-sim needs `--cfg madsim`: build inside the workspace, whose .cargo/config.toml sets it, and unset RUSTFLAGS"
 );
+
+pub mod fault;
+pub mod history;
+pub mod node;

@@ -1,0 +1,343 @@
+//! What happened in a run, step by step, and its rolling hash. The history is what checkers judge, what a replay shows
+//! and what determinism is measured by.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tenure::kv::{Event, Request, Response};
+use tenure::wire::Status;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::fault::Fault;
+use crate::node::Node;
+
+/// One step: when (true simulated time since the start), where, what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Step {
+    /// Nanoseconds of true simulated time since the run's start.
+    pub at_ns: u64,
+    /// Who did it, or saw it.
+    pub node: Node,
+    /// What happened.
+    pub what: What,
+}
+
+/// The kind of tenure that a grant gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A mutex.
+    Mutex,
+    /// The read side of a read-write lock.
+    Read,
+    /// The write side of a read-write lock.
+    Write,
+    /// A leadership.
+    Leader,
+}
+
+/// A tenure that a client holds, or believes it holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Holding {
+    /// The client process and which of its lives (crashes start a new one).
+    pub client: u32,
+    /// The name of the lock or election.
+    pub name: Arc<str>,
+    /// The kind.
+    pub kind: Kind,
+    /// The fencing token (create_revision of the holder's key).
+    pub token: i64,
+    /// The holder's lease.
+    pub lease: i64,
+}
+
+/// What a step can be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum What {
+    // ---- the world ----
+    /// A fault of the plan begins; `index` is its place in the plan.
+    FaultBegins {
+        /// Its place in the plan.
+        index: usize,
+        /// The fault.
+        fault: Fault,
+    },
+    /// It is undone.
+    FaultEnds {
+        /// Its place in the plan.
+        index: usize,
+    },
+    /// No fault is active any more, and none will come: from here on `progress` counts.
+    Calm,
+    /// The process was started (again).
+    Started,
+    /// The process died.
+    Crashed,
+    /// The process stands still.
+    Paused,
+    /// It goes on.
+    Resumed,
+
+    // ---- between client and member; `call` numbers calls of the whole run ----
+    /// A client sent a request to a member.
+    Sent {
+        /// The call.
+        call: u64,
+        /// To which member.
+        member: u32,
+        /// What it asks.
+        request: Arc<Request>,
+    },
+    /// The network lost one leg of a call, or doubled it.
+    Network {
+        /// The call.
+        call: u64,
+        /// What the network did: `request lost`, `answer lost`, `request doubled`.
+        did: &'static str,
+    },
+    /// The client has the answer.
+    Answered {
+        /// The call.
+        call: u64,
+        /// The answer.
+        outcome: Result<Arc<Response>, Status>,
+    },
+    /// The client stopped waiting for the answer.
+    GaveUp {
+        /// The call.
+        call: u64,
+    },
+    /// A watch was opened at a member; `watch` numbers raw watches of the whole run.
+    WatchSent {
+        /// The watch.
+        watch: u64,
+        /// At which member.
+        member: u32,
+        /// From and to, and from when.
+        request: Arc<tenure::kv::WatchRequest>,
+    },
+    /// The client received a message of a watch.
+    WatchTold {
+        /// The watch.
+        watch: u64,
+        /// `created`, `events`, `progress`, `compacted`, `canceled`.
+        kind: &'static str,
+        /// The store's revision as the message says it.
+        revision: i64,
+        /// The events.
+        events: Vec<Event>,
+    },
+    /// The stream of a watch broke.
+    WatchBroke {
+        /// The watch.
+        watch: u64,
+        /// How.
+        status: Status,
+    },
+
+    // ---- in the cluster ----
+    /// This member began to lead.
+    Leads {
+        /// The term.
+        term: u64,
+    },
+    /// This member ceased to lead.
+    SteppedDown {
+        /// The term that ended.
+        term: u64,
+    },
+    /// The leader found a lease's time run out, and proposes its revocation.
+    LeaseExpired {
+        /// The lease.
+        lease: i64,
+    },
+    /// A write was committed: this is the one order of all writes. Recorded once, by the member that committed first.
+    Committed {
+        /// The store's revision after it.
+        revision: i64,
+        /// Of which call, if a client asked for it.
+        call: Option<u64>,
+        /// The write.
+        request: Arc<Request>,
+        /// What it changed; empty if it was refused or changed nothing.
+        events: Vec<Event>,
+    },
+
+    // ---- the workload: what a client does and believes ----
+    /// A session was opened.
+    SessionOpened {
+        /// Its lease.
+        lease: i64,
+        /// Its time to live.
+        ttl_ms: u64,
+    },
+    /// A session was closed by its owner (`closed`) or found lost (`lost`).
+    SessionEnded {
+        /// Its lease.
+        lease: i64,
+        /// `closed` or `lost`.
+        how: &'static str,
+    },
+    /// A client asks for a tenure; `ticket` numbers the asks of the whole run.
+    Asks {
+        /// The ask.
+        ticket: u64,
+        /// The name.
+        name: Arc<str>,
+        /// The kind.
+        kind: Kind,
+        /// The session's lease.
+        lease: i64,
+        /// How: `lock`, `try_lock`, `lock_timeout`, `campaign`, ...
+        how: &'static str,
+    },
+    /// It was granted. `believers` are the others that, at this very instant, each by its own clock, still believe they
+    /// hold something of the same name.
+    Granted {
+        /// The ask.
+        ticket: u64,
+        /// What is held from now on.
+        holding: Holding,
+        /// Who else believes.
+        believers: Vec<Holding>,
+    },
+    /// It was not granted: cancelled, timed out, held by another, or an error.
+    NotGranted {
+        /// The ask.
+        ticket: u64,
+        /// Why, in words.
+        why: String,
+    },
+    /// The holder begins to give it back (its belief ends here).
+    Releases {
+        /// What it held.
+        holding: Holding,
+    },
+    /// The release is confirmed, or failed.
+    Released {
+        /// What it held.
+        holding: Holding,
+        /// The error, in words.
+        error: Option<String>,
+    },
+    /// The guard told its holder that it may be lost.
+    ToldLost {
+        /// What it held.
+        holding: Holding,
+    },
+    /// A holder wrote to the shared resource with its token, or (unfenced clients) without.
+    ResourceWrite {
+        /// Who.
+        holding: Holding,
+        /// The token that was sent along; `None` for a client that does not fence.
+        token: Option<i64>,
+        /// Whether the resource took it.
+        accepted: bool,
+    },
+    /// A transaction guarded by the tenure came back.
+    GuardedTxn {
+        /// Who.
+        holding: Holding,
+        /// The revision at which it committed, or `None`: not held any more.
+        committed: Option<i64>,
+    },
+    /// An observer of an election saw a leader, or that there is none.
+    Observed {
+        /// The election.
+        name: Arc<str>,
+        /// Which observer, counted over the whole run.
+        observer: u64,
+        /// The leader's create and mod revision and value.
+        leader: Option<(i64, i64, Vec<u8>)>,
+    },
+    /// A register operation of a workload begins or ends, for `linearizable`.
+    Register {
+        /// The operation, counted over the whole run.
+        op: u64,
+        /// What, and whether this is its call or its return.
+        phase: RegisterPhase,
+    },
+    /// Something worth reading in a replay, of no meaning to a checker.
+    Note(String),
+}
+
+/// One end of a register operation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RegisterPhase {
+    /// A write of this value is called.
+    WriteCalled(i64),
+    /// A read is called.
+    ReadCalled,
+    /// The write returned.
+    WriteReturned,
+    /// The read returned this value (0: absent).
+    ReadReturned(i64),
+    /// It is not known whether the operation took place.
+    Unknown,
+}
+
+/// Records steps; cheap to clone, one for each run.
+#[derive(Clone, Default)]
+pub struct Recorder {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    steps: Vec<Step>,
+    hashes: Vec<u64>,
+    hasher: Xxh3,
+}
+
+impl Recorder {
+    /// Adds a step.
+    pub fn record(&self, at_ns: u64, node: Node, what: What) {
+        let step = Step { at_ns, node, what };
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        step.hash(&mut inner.hasher);
+        let hash = inner.hasher.finish();
+        inner.hashes.push(hash);
+        inner.steps.push(step);
+    }
+
+    /// Takes out what was recorded.
+    pub fn finish(&self) -> History {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        History { steps: std::mem::take(&mut inner.steps), hashes: std::mem::take(&mut inner.hashes) }
+    }
+}
+
+/// A run's steps, each with the hash of all steps up to and with it.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// The steps, in the order in which they happened.
+    pub steps: Vec<Step>,
+    /// As many rolling hashes.
+    pub hashes: Vec<u64>,
+}
+
+impl History {
+    /// The hash of the whole history: equal for equal runs.
+    pub fn hash(&self) -> u64 {
+        self.hashes.last().copied().unwrap_or_default()
+    }
+
+    /// The first step in which two histories differ, if they do.
+    pub fn first_difference(&self, other: &Self) -> Option<usize> {
+        let shared = self.hashes.iter().zip(&other.hashes).position(|(mine, theirs)| mine != theirs);
+        shared.or_else(|| {
+            (self.hashes.len() != other.hashes.len()).then(|| self.hashes.len().min(other.hashes.len()))
+        })
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Mutex => "mutex",
+            Self::Read => "read lock",
+            Self::Write => "write lock",
+            Self::Leader => "leadership",
+        })
+    }
+}
