@@ -56,6 +56,9 @@ pub enum Error {
     /// etcd refused the request.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// etcd did not answer in time; nothing was asked that would change anything.
+    #[error("etcd did not answer in time: {0}")]
+    Unavailable(String),
     /// The request may or may not have been applied, and repeating it would not be the same.
     #[error("the outcome is unknown: {0}")]
     Maybe(String),

@@ -1,12 +1,15 @@
 //! Distributed locks and leader election on etcd.
 
 mod backend;
+mod election;
 mod error;
 mod instant;
 pub mod kv;
 mod line;
+mod locker;
 mod mutex;
 mod name;
+mod rwlock;
 mod session;
 mod sync;
 mod tenure;
@@ -15,8 +18,11 @@ pub mod wire;
 pub use backend::{
     Backend, CallError, Code, DeadlineExceeded, Refusal, Runtime, WatchMessage, WatchStream, within,
 };
+pub use election::{Election, Leader, Leadership, Observation, Observer};
 pub use error::Error;
 pub use instant::Instant;
+pub use locker::{Locker, LockerOf, blocking};
 pub use mutex::{Mutex, MutexGuard};
+pub use rwlock::{Policy, ReadGuard, RwLock, WriteGuard};
 pub use session::{Session, SessionBuilder};
 pub use tenure::Tenure;

@@ -1,6 +1,5 @@
 //! The mutex: one holder at a time, in order of arrival.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use tracing::Instrument;
 
 use crate::line::{Line, Place};
 use crate::name::{Name, contender_key};
-use crate::tenure::{Held, Tenure, with_limit};
+use crate::tenure::{Held, guard, with_limit};
 use crate::{Error, Session};
 
 /// A mutual-exclusion lock on etcd, fair in order of arrival.
@@ -26,12 +25,11 @@ pub struct Mutex {
     key: Vec<u8>,
 }
 
-/// The lock is held; dropping it releases the lock in the background, [`MutexGuard::release`] waits for that.
-///
-/// It derefs to its [`Tenure`]: `fencing_token`, `is_held`, `lost`, `txn`.
-#[must_use = "dropping a guard releases the lock"]
-pub struct MutexGuard {
-    held: Held,
+guard! {
+    /// The lock is held; dropping it releases the lock in the background, [`MutexGuard::release`] waits for that.
+    ///
+    /// It derefs to its [`Tenure`](crate::Tenure): `fencing_token`, `is_held`, `lost`, `txn`.
+    MutexGuard, "mutex release"
 }
 
 impl Mutex {
@@ -111,39 +109,5 @@ impl Mutex {
 
     fn span(&self, how: &'static str) -> tracing::Span {
         tracing::debug_span!("mutex", how, name = self.name(), lease = self.session.lease())
-    }
-}
-
-impl MutexGuard {
-    /// Releases the lock and waits until etcd has confirmed it. On this side it is over from the first poll on.
-    ///
-    /// # Errors
-    /// [`Error::SessionLost`] or [`Error::NotHeld`]: it had ended before, so what was done under it may have been done
-    /// beside another holder. [`Error::Refused`].
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves the release to the background.
-    pub async fn release(mut self) -> Result<(), Error> {
-        let span = tracing::debug_span!("mutex release", name = self.name(), token = self.fencing_token());
-        self.held.release().instrument(span).await
-    }
-
-    /// The tenure, to watch over the guard from elsewhere.
-    pub fn tenure(&self) -> Tenure {
-        self.held.tenure.clone()
-    }
-}
-
-impl Deref for MutexGuard {
-    type Target = Tenure;
-
-    fn deref(&self) -> &Tenure {
-        &self.held.tenure
-    }
-}
-
-impl std::fmt::Debug for MutexGuard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.held.tenure.fmt(f)
     }
 }

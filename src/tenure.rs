@@ -191,10 +191,6 @@ impl Held {
         tracing::debug!(name = self.tenure.name(), token = self.tenure.fencing_token(), ?left, "released");
         left
     }
-
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
-    }
 }
 
 impl Drop for Held {
@@ -203,6 +199,52 @@ impl Drop for Held {
         self.tenure.end();
     }
 }
+
+/// Defines a guard around [`Held`]: derefs to its tenure, releases when dropped or when told to.
+macro_rules! guard {
+    ($(#[$docs:meta])* $guard:ident, $span:literal) => {
+        $(#[$docs])*
+        #[must_use = "dropping a guard releases what it holds"]
+        pub struct $guard {
+            pub(crate) held: $crate::tenure::Held,
+        }
+
+        impl $guard {
+            /// Releases it and waits until etcd has confirmed it. On this side it is over from the first poll on.
+            ///
+            /// # Errors
+            /// [`Error::SessionLost`] or [`Error::NotHeld`]: it had ended before, so what was done under it may have been
+            /// done beside another holder. [`Error::Refused`].
+            ///
+            /// # Cancel safety
+            /// Dropping the future leaves the release to the background.
+            pub async fn release(mut self) -> Result<(), $crate::Error> {
+                let span = tracing::debug_span!($span, name = self.name(), token = self.fencing_token());
+                tracing::Instrument::instrument(self.held.release(), span).await
+            }
+
+            /// The tenure, to watch over the guard from elsewhere.
+            pub fn tenure(&self) -> $crate::Tenure {
+                self.held.tenure.clone()
+            }
+        }
+
+        impl std::ops::Deref for $guard {
+            type Target = $crate::Tenure;
+
+            fn deref(&self) -> &$crate::Tenure {
+                &self.held.tenure
+            }
+        }
+
+        impl std::fmt::Debug for $guard {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.held.tenure.fmt(f)
+            }
+        }
+    };
+}
+pub(crate) use guard;
 
 /// Waits for `acquire` for `limit` at most.
 pub(crate) async fn with_limit<T>(

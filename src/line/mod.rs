@@ -13,6 +13,8 @@
 
 mod wait;
 
+pub(crate) use wait::opened;
+
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -62,15 +64,16 @@ pub(crate) struct Place {
 pub(crate) struct Joined {
     /// Nobody is before: the tenure is granted.
     pub(crate) is_first: bool,
-    /// The contender's key as it was, if it was there before this join.
-    pub(crate) existing: Option<KeyValue>,
+    /// The contender's key as it was, if this join did not create it.
+    pub(crate) adopted: Option<KeyValue>,
 }
 
 struct Contender {
     session: Session,
     line: Arc<Line>,
     key: Vec<u8>,
-    slot: Slot,
+    /// Freed once the line is left.
+    slot: Option<Slot>,
     presence: Presence,
     /// The key may appear only if this holds too.
     condition: Option<Compare>,
@@ -100,7 +103,7 @@ impl Place {
             session: session.clone(),
             line,
             key,
-            slot,
+            slot: Some(slot),
             presence: Presence::Absent,
             condition: None,
         };
@@ -129,6 +132,19 @@ impl Place {
     /// Gets in line if the place's condition holds; `None` if it does not, and then no key is left.
     pub(crate) async fn join_if(&mut self, value: &[u8]) -> Result<Option<Joined>, Error> {
         self.contender_mut().join_if(value).await
+    }
+
+    /// Takes over a key that was joined with before, perhaps by an earlier process of the same session.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`] if that incarnation of the key is gone.
+    pub(crate) async fn resume(&mut self, revision: i64) -> Result<Joined, Error> {
+        self.contender_mut().resume(revision).await
+    }
+
+    /// Forgets the key, which belongs to somebody else.
+    pub(crate) fn disown(mut self) {
+        self.contender_mut().presence = Presence::Absent;
     }
 
     /// Waits until nobody is before; the place must have been joined.
@@ -170,13 +186,7 @@ impl Place {
     /// # Cancel safety
     /// Dropping the future and the place leaves the rest to the background.
     pub(crate) async fn leave(&mut self) -> Result<(), Error> {
-        let contender = self.contender_mut();
-        contender.slot.leaving();
-        let left = contender.leave().await;
-        if matches!(left, Err(Error::Refused(_))) {
-            contender.slot.stays();
-        }
-        left
+        self.contender_mut().leave().await
     }
 
     fn contender(&self) -> &Contender {
@@ -194,7 +204,8 @@ impl Drop for Place {
         if contender.presence == Presence::Absent {
             return;
         }
-        contender.slot.leaving();
+        // At once, not when the task first runs: who locks again right after a drop is to wait, not to be refused.
+        contender.slot.iter().for_each(Slot::leaving);
         let backend = Arc::clone(contender.session.backend());
         backend.spawn(
             async move {
@@ -238,7 +249,9 @@ impl Contender {
             if let Some(own) = keys(&response, 0).first() {
                 self.presence = Presence::Present { revision: own.create_revision, doubtful };
                 let first = keys(&response, 1).first();
-                return self.joined(first, own.create_revision, Some(own.clone())).map(Some);
+                // After a lost try a key with our value is taken for that try's.
+                let adopted = Some(own).filter(|own| !doubtful || own.value != value).cloned();
+                return self.joined(first, own.create_revision, adopted).map(Some);
             }
             let fence_now = keys(&response, 2).first().map_or(0, |kv| kv.mod_revision);
             if fence_now != fence {
@@ -247,30 +260,40 @@ impl Contender {
             }
             // The condition does not hold. A lost try may still find it holding, unless it is fenced off.
             if doubtful {
-                self.leave().await?;
+                self.delete_and_fence().await?;
             }
             self.presence = Presence::Absent;
             return Ok(None);
         }
     }
 
+    async fn resume(&mut self, revision: i64) -> Result<Joined, Error> {
+        let txn = Txn::new().and_then([Op::Range(Range::key(&*self.key)), Op::Range(self.first())]);
+        let response = self.txn(txn).await?.value;
+        let own = keys(&response, 0).first().filter(|own| own.create_revision == revision);
+        let own = own.ok_or(Error::NotHeld)?.clone();
+        // What the earlier process may have lost on the way is not known.
+        self.presence = Presence::Present { revision, doubtful: true };
+        self.joined(keys(&response, 1).first(), revision, Some(own))
+    }
+
     fn joined(
         &self,
         first: Option<&KeyValue>,
         revision: i64,
-        existing: Option<KeyValue>,
+        adopted: Option<KeyValue>,
     ) -> Result<Joined, Error> {
         let before = first.filter(|kv| kv.create_revision < revision);
         if let Some(kv) = before {
             self.line.check(&kv.key)?;
         }
-        Ok(Joined { is_first: before.is_none(), existing })
+        Ok(Joined { is_first: before.is_none(), adopted })
     }
 
     /// etcd's own transaction, and the fence.
     fn join_txn(&self, value: &[u8], fence_key: &[u8], fence: i64) -> Txn {
         let own = Range::key(&*self.key);
-        let first = Range::prefix(&*self.line.before).sorted(SortTarget::Create, SortOrder::Ascend).limit(1);
+        let first = self.first();
         let put = Put::new(&*self.key, value).lease(self.session.lease());
         Txn::new()
             .when([
@@ -282,14 +305,22 @@ impl Contender {
             .or_else([Op::Range(own), Op::Range(first), Op::Range(Range::key(fence_key))])
     }
 
+    fn first(&self) -> Range {
+        Range::prefix(&*self.line.before).sorted(SortTarget::Create, SortOrder::Ascend).limit(1)
+    }
+
     async fn leave(&mut self) -> Result<(), Error> {
+        self.slot.iter().for_each(Slot::leaving);
         let left = match self.presence {
             Presence::Absent => return Ok(()),
             Presence::Present { revision, doubtful: false } => self.delete(revision).await,
             Presence::Present { .. } | Presence::Unknown => self.delete_and_fence().await,
         };
-        if !matches!(left, Err(Error::Refused(_))) {
+        if matches!(left, Err(Error::Refused(_))) {
+            self.slot.iter().for_each(Slot::stays);
+        } else {
             self.presence = Presence::Absent;
+            self.slot = None;
         }
         left
     }

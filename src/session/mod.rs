@@ -6,11 +6,13 @@ mod slots;
 mod steps;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::{FutureExt, select_biased};
 
+use crate::election::Leaderships;
 use crate::sync;
 use crate::{Backend, CallError, Error, Instant, Refusal, within};
 
@@ -35,7 +37,7 @@ pub struct Session {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     backend: Arc<dyn Backend>,
     lease: i64,
     ttl: Duration,
@@ -43,7 +45,9 @@ struct Inner {
     slots: Arc<Slots>,
     /// By lock, the revision of the fence key as this session last saw it; see `line`.
     fences: Mutex<BTreeMap<Vec<u8>, i64>>,
-    revoke_on_drop: std::sync::atomic::AtomicBool,
+    leaderships: Leaderships,
+    readers: AtomicU64,
+    revoke_on_drop: AtomicBool,
 }
 
 /// How a session is to be opened; see [`Session::builder`].
@@ -152,6 +156,8 @@ impl SessionBuilder {
                 liveness,
                 slots: Arc::default(),
                 fences: Mutex::default(),
+                leaderships: Leaderships::default(),
+                readers: AtomicU64::new(0),
                 revoke_on_drop: true.into(),
             }),
         }
@@ -214,7 +220,7 @@ impl Session {
     /// Dropping the future leaves the revocation to the background.
     pub async fn close(self) -> Result<(), Error> {
         self.inner.liveness.end();
-        self.inner.revoke_on_drop.store(false, sync::Ordering::Release);
+        self.inner.revoke_on_drop.store(false, Ordering::Release);
         let mut pending = RevokeOnDrop { inner: Arc::clone(&self.inner), armed: true };
         let revoked = revoke(&*self.inner.backend, self.inner.lease, self.inner.ttl).await;
         pending.armed = false;
@@ -224,7 +230,7 @@ impl Session {
     /// Stops renewing without revoking: the lease, and what it holds, lives on for what is left of its TTL, for another
     /// process to take over with [`SessionBuilder::lease`]. This session is over, on this side.
     pub fn orphan(self) {
-        self.inner.revoke_on_drop.store(false, sync::Ordering::Release);
+        self.inner.revoke_on_drop.store(false, Ordering::Release);
         self.inner.liveness.end();
     }
 
@@ -238,6 +244,23 @@ impl Session {
 
     pub(crate) fn slots(&self) -> &Arc<Slots> {
         &self.inner.slots
+    }
+
+    pub(crate) fn leaderships(&self) -> &Leaderships {
+        &self.inner.leaderships
+    }
+
+    /// A number for a reader, new in this process's life of the session.
+    pub(crate) fn next_reader(&self) -> u64 {
+        self.inner.readers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.inner)
+    }
+
+    pub(crate) fn upgrade(inner: &Weak<Inner>) -> Option<Self> {
+        inner.upgrade().map(|inner| Self { inner })
     }
 
     /// The fence of a lock as this session last saw it; 0 until a request was lost.
