@@ -3,6 +3,7 @@
 mod backend;
 mod election;
 mod error;
+mod etcd;
 mod instant;
 pub mod kv;
 mod line;
@@ -20,6 +21,9 @@ pub use backend::{
 };
 pub use election::{Election, Leader, Leadership, Observation, Observer};
 pub use error::Error;
+#[cfg(feature = "tls")]
+pub use etcd::{Certificate, Identity, TlsOptions};
+pub use etcd::{ConnectError, Etcd, EtcdBuilder, EtcdOptions, TokioRuntime};
 pub use instant::Instant;
 pub use locker::{Locker, LockerOf, blocking};
 pub use mutex::{Mutex, MutexGuard};
