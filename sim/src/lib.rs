@@ -11,3 +11,4 @@ compile_error!(
 pub mod fault;
 pub mod history;
 pub mod node;
+pub mod store;
