@@ -11,3 +11,9 @@ compile_error!(
 pub mod fault;
 pub mod history;
 pub mod node;
+pub mod check;
+pub mod coverage;
+pub mod scenario;
+pub mod streams;
+pub mod plan;
+pub mod workload;

@@ -11,7 +11,7 @@ mod script;
 
 use serde::{Deserialize, Serialize};
 
-pub use evidence::{Ask, Bounds, Call, Evidence, KeyLife, SessionLife, TenureLife};
+pub use evidence::{Ask, Bounds, Call, Evidence, KeyLife, Moment, Outcome, SessionLife, TenureLife};
 
 use crate::history::History;
 
