@@ -18,3 +18,4 @@ pub mod scenario;
 pub mod streams;
 pub mod plan;
 pub mod workload;
+pub mod planted;
