@@ -19,3 +19,6 @@ pub mod streams;
 pub mod plan;
 pub mod workload;
 pub mod planted;
+pub mod cli;
+pub mod report;
+pub mod run;
