@@ -8,6 +8,8 @@ compile_error!(
     "tenure-sim needs `--cfg madsim`: build inside the workspace, whose .cargo/config.toml sets it, and unset RUSTFLAGS"
 );
 
+pub mod cluster;
 pub mod fault;
 pub mod history;
 pub mod node;
+pub mod streams;
