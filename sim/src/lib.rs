@@ -12,4 +12,5 @@ pub mod cluster;
 pub mod fault;
 pub mod history;
 pub mod node;
+pub mod store;
 pub mod streams;

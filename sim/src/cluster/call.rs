@@ -76,7 +76,8 @@ impl Core {
             Passage::Arrives(delay_ns) => {
                 if let Some(later_ns) = self.links.doubles(from, to, &mut self.network) {
                     self.record_network(&incoming, "request doubled");
-                    let double = Incoming { double: true, request: Arc::clone(&incoming.request), ..*incoming };
+                    let double =
+                        Incoming { double: true, request: Arc::clone(&incoming.request), ..*incoming };
                     self.schedule(delay_ns + later_ns, Event::Request(Arc::new(double)));
                 }
                 self.schedule(delay_ns, Event::Request(incoming));

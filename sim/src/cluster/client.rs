@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use madsim::runtime::NodeHandle;
 use madsim::task::NodeId;
 use tenure::wire::Wire;
-use tenure::{Instant, Runtime};
+use tenure::{Etcd, Instant, Runtime};
 
 use super::clock::Clock;
 use super::core::Core;
@@ -26,6 +26,8 @@ pub struct ClientEnv {
     pub index: u32,
     /// Which of its lives, from 1.
     pub life: u32,
+    /// The library's own backend over `wires` and `runtime`; it begins with the member of this client's number.
+    pub etcd: Etcd,
     /// One simulated connection to each member, in order.
     pub wires: Vec<Arc<dyn Wire>>,
     /// The process's own clock, timers and tasks.

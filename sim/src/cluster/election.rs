@@ -280,9 +280,9 @@ impl Core {
         let Some(leader) = self.newest_leader().filter(|&leader| self.members[leader].runs()) else { return };
         let offset = self.chance.random_range(0..self.members.len());
         let count = self.members.len();
-        let reached = (0..count).map(|step| (offset + step) % count).filter(|&to| {
-            to != leader && self.members[to].runs() && self.links.is_open(leader, to)
-        });
+        let reached = (0..count)
+            .map(|step| (offset + step) % count)
+            .filter(|&to| to != leader && self.members[to].runs() && self.links.is_open(leader, to));
         let furthest = reached.max_by_key(|&to| self.members[leader].progress[to].matched);
         if let Some(to) = furthest {
             let term = self.members[leader].term;

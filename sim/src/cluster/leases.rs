@@ -205,7 +205,14 @@ impl Core {
         }
     }
 
-    pub(crate) fn hear_lease_question(&mut self, me: usize, from: usize, forward: u64, lease: i64, renew: bool) {
+    pub(crate) fn hear_lease_question(
+        &mut self,
+        me: usize,
+        from: usize,
+        forward: u64,
+        lease: i64,
+        renew: bool,
+    ) {
         let ask = LeaseAsk { from: AskedBy::Member(from, forward), lease, renew };
         if self.members[me].leads() {
             self.ask_primary(me, ask);
@@ -283,7 +290,9 @@ impl Core {
                 header,
                 ttl_s: lives_s.unwrap_or(-1),
                 granted_ttl_s: entry.map_or(0, |entry| entry.ttl_s),
-                keys: entry.filter(|_| keys).map_or_else(Vec::new, |entry| entry.keys.iter().cloned().collect()),
+                keys: entry
+                    .filter(|_| keys)
+                    .map_or_else(Vec::new, |entry| entry.keys.iter().cloned().collect()),
             }
         };
         self.answer(me, asker, Ok(Arc::new(response)));

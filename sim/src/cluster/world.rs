@@ -10,6 +10,7 @@ use std::time::Duration;
 use madsim::runtime::Handle;
 use madsim::time::{Sleep, TimeHandle};
 use tenure::wire::Wire;
+use tenure::{Etcd, EtcdOptions, Runtime};
 
 use super::client::{ClientEnv, ClientProcess, ClientRuntime, Owner, Program, SimSleep};
 use super::clock::Clock;
@@ -105,11 +106,13 @@ impl World {
     fn client_env(&self, client: usize) -> ClientEnv {
         let (life, members) = self.with(|core| (core.begin_life(client), core.members.len()));
         let node = Handle::current().get_node(madsim::plugin::node());
-        let runtime = Arc::new(ClientRuntime { world: self.clone(), client, life, node });
-        let wires = (0..members)
+        let runtime: Arc<dyn Runtime> = Arc::new(ClientRuntime { world: self.clone(), client, life, node });
+        let wires: Vec<Arc<dyn Wire>> = (0..members)
             .map(|member| Arc::new(SimWire { world: self.clone(), client, life, member }) as Arc<dyn Wire>)
             .collect();
-        ClientEnv { index: client as u32, life, wires, runtime, world: self.clone() }
+        let options = EtcdOptions { first_endpoint: client, ..EtcdOptions::default() };
+        let etcd = Etcd::over(wires.clone(), Arc::clone(&runtime), options);
+        ClientEnv { index: client as u32, life, etcd, wires, runtime, world: self.clone() }
     }
 
     /// Lets the fault with this place in the plan begin, and records it. A fault for which there is no node is ignored.

@@ -1,0 +1,145 @@
+//! The release of etcd that a simulated store behaves as, and what differs between releases.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A release of etcd, such as `3.5.13`; ordered as releases are. Written as that text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum EtcdVersion {
+    /// Line 3.4, with the patch number.
+    V3_4(u16),
+    /// Line 3.5, with the patch number.
+    V3_5(u16),
+    /// Line 3.6, with the patch number.
+    V3_6(u16),
+    /// Line 3.7, with the patch number.
+    V3_7(u16),
+}
+
+impl EtcdVersion {
+    /// The releases that real servers are at hand for, one a line.
+    pub const VENDORED: [Self; 4] = [Self::V3_4(45), Self::V3_5(34), Self::V3_6(15), Self::V3_7(2)];
+
+    /// The line, such as `3.5`.
+    pub fn line(self) -> &'static str {
+        match self {
+            Self::V3_4(_) => "3.4",
+            Self::V3_5(_) => "3.5",
+            Self::V3_6(_) => "3.6",
+            Self::V3_7(_) => "3.7",
+        }
+    }
+
+    /// The patch number.
+    pub fn patch(self) -> u16 {
+        match self {
+            Self::V3_4(patch) | Self::V3_5(patch) | Self::V3_6(patch) | Self::V3_7(patch) => patch,
+        }
+    }
+
+    /// Whether an old leader that was stalled or cut off may still have its lease revocations go through: it forwards
+    /// them to the new leader without a look at its own leadership (etcd 12528, 15247; mended in 3.4.31 and 3.5.13).
+    pub fn late_revocations(self) -> bool {
+        match self {
+            Self::V3_4(patch) => patch < 31,
+            Self::V3_5(patch) => patch < 13,
+            Self::V3_6(_) | Self::V3_7(_) => false,
+        }
+    }
+
+    /// Whether a member asks for votes without a new term first, so that one that comes back leaves a healthy leader
+    /// alone (`--pre-vote`, on by default since 3.5).
+    pub fn pre_vote_default(self) -> bool {
+        self >= Self::V3_5(0)
+    }
+
+    /// Whether a transaction looks for what is wrong with its puts before it looks at its reads; since 3.6 it takes
+    /// the operations in order (`checkRequests` in 3.5's `apply.go`, `checkTxn` in 3.6's `txn.go`).
+    pub fn checks_puts_first(self) -> bool {
+        self < Self::V3_6(0)
+    }
+
+    /// Whether a compaction keeps the deletions of the very revision it compacts to, so that a watch from there is told
+    /// of them (etcd 18089; since 3.4.34 and 3.5.16).
+    pub fn keeps_deletions_at_compaction(self) -> bool {
+        match self {
+            Self::V3_4(patch) => patch >= 34,
+            Self::V3_5(patch) => patch >= 16,
+            Self::V3_6(_) | Self::V3_7(_) => true,
+        }
+    }
+}
+
+impl Default for EtcdVersion {
+    fn default() -> Self {
+        Self::V3_7(2)
+    }
+}
+
+impl fmt::Display for EtcdVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.line(), self.patch())
+    }
+}
+
+/// Not a release of etcd that is known here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown etcd version {0:?}: expected 3.4.N, 3.5.N, 3.6.N or 3.7.N")]
+pub struct UnknownVersion(String);
+
+impl FromStr for EtcdVersion {
+    type Err = UnknownVersion;
+
+    fn from_str(text: &str) -> Result<Self, UnknownVersion> {
+        let unknown = || UnknownVersion(text.to_owned());
+        let (line, patch) = text.rsplit_once('.').ok_or_else(unknown)?;
+        let patch = patch.parse().map_err(|_| unknown())?;
+        match line {
+            "3.4" => Ok(Self::V3_4(patch)),
+            "3.5" => Ok(Self::V3_5(patch)),
+            "3.6" => Ok(Self::V3_6(patch)),
+            "3.7" => Ok(Self::V3_7(patch)),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl TryFrom<String> for EtcdVersion {
+    type Error = UnknownVersion;
+
+    fn try_from(text: String) -> Result<Self, UnknownVersion> {
+        text.parse()
+    }
+}
+
+impl From<EtcdVersion> for String {
+    fn from(version: EtcdVersion) -> Self {
+        version.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_as_it_is_written() {
+        for text in ["3.4.23", "3.5.13", "3.6.15", "3.7.0"] {
+            let version: EtcdVersion = text.parse().expect(text);
+            assert_eq!(version.to_string(), text);
+        }
+        for text in ["", "3", "3.4", "3.4.x", "2.3.8", "3.4.1.2", "4.0.0"] {
+            assert!(text.parse::<EtcdVersion>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn late_revocations_end_with_3_4_31_and_3_5_13() {
+        let late = |text: &str| text.parse::<EtcdVersion>().expect(text).late_revocations();
+        assert!(late("3.4.30") && late("3.5.12"));
+        assert!(!late("3.4.31") && !late("3.5.13") && !late("3.6.0"));
+    }
+}

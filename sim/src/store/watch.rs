@@ -1,0 +1,173 @@
+//! The watches of one member: synced ones are told of each revision as it is applied, others catch up from history
+//! (`mvcc/watchable_store.go`, `api/v3rpc/watch.go`).
+
+use std::collections::BTreeMap;
+
+use tenure::kv::{Event, EventKind, Header, WatchRequest, WatchResponse};
+
+use super::span::Span;
+use super::{Store, refuse};
+
+/// A watch that catches up is told of this many revisions at a time (`watchBatchMaxRevs`).
+const BATCH_REVISIONS: usize = 1000;
+
+/// A watch on one member; ids are not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WatchId(pub u64);
+
+#[derive(Clone, Debug)]
+struct Watch {
+    request: WatchRequest,
+    /// The least revision that is still to be told.
+    from: i64,
+    synced: bool,
+}
+
+/// All open watches of one member. Replies come with the revision in their header only.
+#[derive(Clone, Debug, Default)]
+pub struct WatchHub {
+    next_id: u64,
+    watches: BTreeMap<WatchId, Watch>,
+    unsynced: usize,
+}
+
+/// The keys that a watch is for; an empty key is the least key there is.
+pub(super) fn span_of(request: &WatchRequest) -> Span<'_> {
+    Span::new(if request.key.is_empty() { &[0] } else { &request.key }, &request.range_end)
+}
+
+/// Whether a watch does not want to hear of this kind of event.
+pub(super) fn filtered(request: &WatchRequest, kind: EventKind) -> bool {
+    match kind {
+        EventKind::Put => request.no_put,
+        EventKind::Delete => request.no_delete,
+    }
+}
+
+fn response(revision: i64) -> WatchResponse {
+    WatchResponse { header: Header { revision, ..Header::default() }, ..WatchResponse::default() }
+}
+
+impl WatchHub {
+    /// A member without watches.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens a watch. The messages say so, or why not: then the last one is `canceled`, and the id is of no more use.
+    /// A watch from a past revision is told of it only by [`WatchHub::sync_unsynced`].
+    pub fn create(&mut self, request: WatchRequest, store: &Store) -> (WatchId, Vec<WatchResponse>) {
+        let id = WatchId(self.next_id);
+        self.next_id += 1;
+        let opened = WatchResponse { created: true, ..response(store.revision()) };
+        if let Some(reason) = refusal(&request) {
+            return (id, vec![WatchResponse { canceled: true, cancel_reason: reason.to_owned(), ..opened }]);
+        }
+        let synced = request.start_revision == 0 || request.start_revision > store.revision();
+        let from =
+            if synced { request.start_revision.max(store.revision() + 1) } else { request.start_revision };
+        self.unsynced += usize::from(!synced);
+        self.watches.insert(id, Watch { request, from, synced });
+        (id, vec![opened])
+    }
+
+    /// Closes a watch, and says whether it was open.
+    pub fn cancel(&mut self, id: WatchId) -> bool {
+        let Some(watch) = self.watches.remove(&id) else { return false };
+        self.unsynced -= usize::from(!watch.synced);
+        true
+    }
+
+    /// Tells the synced watches of the events of one revision, which the store has just applied.
+    pub fn on_applied(&mut self, store: &Store, events: &[Event]) -> Vec<(WatchId, WatchResponse)> {
+        let Some(revision) = events.first().map(|event| event.kv.mod_revision) else { return Vec::new() };
+        let mut told = Vec::new();
+        for (id, watch) in self.watches.iter_mut().filter(|(_, watch)| watch.synced && watch.from <= revision)
+        {
+            let span = span_of(&watch.request);
+            let wanted =
+                |event: &&Event| span.contains(&event.kv.key) && !filtered(&watch.request, event.kind);
+            let found: Vec<Event> =
+                events.iter().filter(wanted).map(|event| with_prev(event, watch.request.prev_kv)).collect();
+            watch.from = store.revision() + 1;
+            if !found.is_empty() {
+                told.push((*id, WatchResponse { events: found, ..response(revision) }));
+            }
+        }
+        told
+    }
+
+    /// Whether a watch waits for [`WatchHub::sync_unsynced`], which etcd's loop calls every 100 ms.
+    pub fn has_unsynced(&self) -> bool {
+        self.unsynced > 0
+    }
+
+    /// Whether a watch is told of each revision as it is applied.
+    pub fn is_synced(&self, id: WatchId) -> bool {
+        self.watches.get(&id).is_some_and(|watch| watch.synced)
+    }
+
+    /// Tells the watches that lag what is in history, at most 1000 revisions each, and closes those for which that is
+    /// compacted.
+    pub fn sync_unsynced(&mut self, store: &Store) -> Vec<(WatchId, WatchResponse)> {
+        let mut told = Vec::new();
+        let mut compacted = Vec::new();
+        for (id, watch) in self.watches.iter_mut().filter(|(_, watch)| !watch.synced) {
+            match store.events_until(&watch.request, watch.from, BATCH_REVISIONS) {
+                Ok((events, next)) => {
+                    watch.from = next;
+                    watch.synced = next > store.revision();
+                    self.unsynced -= usize::from(watch.synced);
+                    if !events.is_empty() {
+                        told.push((*id, WatchResponse { events, ..response(store.revision()) }));
+                    }
+                }
+                Err(gone) => {
+                    compacted.push(*id);
+                    let compact_revision = gone.compact_revision;
+                    // etcd says this without its revision.
+                    told.push((*id, WatchResponse { canceled: true, compact_revision, ..response(0) }));
+                }
+            }
+        }
+        for id in compacted {
+            self.cancel(id);
+        }
+        told
+    }
+
+    /// The answer to a request for progress: none while the watch lags, as etcd then gives none either.
+    pub fn progress(&self, id: WatchId, store: &Store) -> Option<WatchResponse> {
+        self.is_synced(id).then(|| response(store.revision()))
+    }
+
+    /// Forgets all watches: the member's process has died.
+    pub fn clear(&mut self) {
+        self.watches.clear();
+        self.unsynced = 0;
+    }
+
+    /// The open watches.
+    pub fn ids(&self) -> impl Iterator<Item = WatchId> {
+        self.watches.keys().copied()
+    }
+}
+
+/// Why etcd does not open this watch.
+fn refusal(request: &WatchRequest) -> Option<&'static str> {
+    if request.start_revision < 0 {
+        Some(refuse::COMPACTED)
+    } else if span_of(request).is_empty() {
+        Some("mvcc: watcher range is empty")
+    } else {
+        None
+    }
+}
+
+fn with_prev(event: &Event, prev_kv: bool) -> Event {
+    Event {
+        kind: event.kind,
+        kv: event.kv.clone(),
+        prev_kv: if prev_kv { event.prev_kv.clone() } else { None },
+    }
+}
