@@ -12,6 +12,7 @@ use tenure::Backend;
 use crate::workload::primitive::Primitive;
 
 /// One planted bug.
+#[derive(Debug)]
 pub struct Planted {
     /// As `--planted` names it.
     pub name: &'static str,

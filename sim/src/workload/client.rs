@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, select_biased};
-use tenure::{Backend, Error, Session};
+use tenure::{Backend, Error, Etcd, EtcdOptions, Session};
 
 use super::hold;
 use super::primitive::{Through, Wait};
@@ -42,7 +42,10 @@ async fn live(env: ClientEnv, shared: Arc<Shared>) {
     let index = env.index as usize;
     let plan = Arc::clone(&shared.plan);
     let Some(client_plan) = plan.clients.get(index) else { return };
-    let backend = shared.decorate(env.backend());
+    // Each begins at another member.
+    let options = EtcdOptions { first_endpoint: index, ..EtcdOptions::default() };
+    let etcd = Etcd::over(env.wires.clone(), Arc::clone(&env.runtime), options);
+    let backend = shared.decorate(Arc::new(etcd));
     let sessions = client_plan.ttl_s.iter().map(|_| None).collect();
     let mut client = Client { env, shared, plan: client_plan, backend, sessions };
     loop {

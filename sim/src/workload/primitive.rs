@@ -42,7 +42,7 @@ pub trait Primitive: Send + Sync {
 }
 
 /// A tenure that is held; dropping it gives it back in the background.
-pub trait Held: Send {
+pub trait Held: Send + Sync {
     /// Its fencing token.
     fn token(&self) -> i64;
     /// Its holder's belief, from any node's point of view.
