@@ -3,7 +3,7 @@
 
 /// Calls `$callback! { ($args) MODULE { PROMISE => ETCD'S TEST, .. } .. }`.
 macro_rules! for_each_promise {
-    ($callback:ident! ($($args:tt)*)) => {
+    ($callback:ident!(($($args:tt)*))) => {
         $callback! {
             ($($args)*)
             sessions {
