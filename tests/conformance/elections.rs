@@ -162,7 +162,8 @@ pub(crate) async fn resigning_twice_is_resigning_once(cx: Cx) {
     let leadership = candidate.campaign("one").await.expect("nobody stands");
     leadership.resign().await.expect("it is held");
     leadership.resign().await.expect("it is resigned already");
-    let next = cx.soon("a new campaign beside the old handle", candidate.campaign("two")).await.expect("free");
+    let next =
+        cx.soon("a new campaign beside the old handle", candidate.campaign("two")).await.expect("free");
     leadership.resign().await.expect("it is resigned already");
     assert!(next.confirm().await.expect("etcd"), "the old handle took nothing from the new leadership");
 }

@@ -121,7 +121,8 @@ pub(crate) async fn in_fifo_order_a_reader_waits_for_older_writers_only(cx: Cx) 
     reader.release().await.expect("it is held");
     let write = cx.soon("the writer's grant", write).await.expect("its turn has come");
     write.release().await.expect("it is held");
-    let read = cx.soon("the reader's grant, before the younger writer", read).await.expect("its turn has come");
+    let read =
+        cx.soon("the reader's grant, before the younger writer", read).await.expect("its turn has come");
     cx.not_yet("a writer beside a reader", &mut last_write).await;
     read.release().await.expect("it is held");
     cx.soon("the last writer's grant", last_write).await.expect("its turn has come");
