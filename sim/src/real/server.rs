@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::ports::Port;
-use super::{DEFAULT_VERSION, RealError, binary, spawn, wait_until};
+use super::{DEFAULT_VERSION, RealError, binary, procfs, spawn, wait_until};
 
 /// What kind of server to start.
 #[derive(Clone, Debug)]
@@ -139,9 +139,11 @@ impl Server {
         self.child.id()
     }
 
-    /// Stops the process where it stands (SIGSTOP): its connections stay open and nothing is answered.
+    /// Stops the process where it stands (SIGSTOP): its connections stay open and nothing is answered. Returns when every
+    /// thread of it stands.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        wait_until(Duration::from_secs(10), || procfs::stands_still(self.child.id()));
     }
 
     /// Lets it go on (SIGCONT).
