@@ -168,6 +168,18 @@ pub(crate) async fn resigning_twice_is_resigning_once(cx: Cx) {
     assert!(next.confirm().await.expect("etcd"), "the old handle took nothing from the new leadership");
 }
 
+pub(crate) async fn a_deposed_leader_can_campaign_again(cx: Cx) {
+    let session = cx.session().await;
+    let candidate = election(&cx, &session);
+    let deposed = candidate.campaign("one").await.expect("nobody stands");
+    cx.delete(deposed.key()).await;
+    let again = cx.soon("a new term", candidate.campaign("two")).await.expect("nobody stands");
+    assert!(again.rev() > deposed.rev());
+    assert!(!deposed.is_held());
+    drop(deposed);
+    assert!(again.confirm().await.expect("etcd"), "the deposed one's handle took the new term along");
+}
+
 pub(crate) async fn trying_and_timing_out_leave_no_key(cx: Cx) {
     let (one, other) = (cx.session().await, cx.session().await);
     let leadership =
