@@ -11,6 +11,8 @@ compile_error!(
 pub mod fault;
 pub mod history;
 pub mod node;
+#[cfg(unix)]
+pub mod real;
 pub mod store;
 pub mod check;
 pub mod coverage;
