@@ -8,6 +8,7 @@ compile_error!(
     "tenure-sim needs `--cfg madsim`: build inside the workspace, whose .cargo/config.toml sets it, and unset RUSTFLAGS"
 );
 
+pub mod cluster;
 pub mod fault;
 pub mod history;
 pub mod node;
@@ -20,3 +21,4 @@ pub mod scenario;
 pub mod streams;
 pub mod plan;
 pub mod workload;
+pub mod streams;
