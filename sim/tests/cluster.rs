@@ -46,7 +46,12 @@ where
 }
 
 /// One attempt at one member, for at most `wait`.
-async fn ask(env: &ClientEnv, member: u32, request: Request, wait: Duration) -> Option<Result<Response, Status>> {
+async fn ask(
+    env: &ClientEnv,
+    member: u32,
+    request: Request,
+    wait: Duration,
+) -> Option<Result<Response, Status>> {
     let deadline = env.runtime.now() + wait;
     within(&*env.runtime, deadline, env.wires[member as usize].call(request)).await.ok()
 }
