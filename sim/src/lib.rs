@@ -8,9 +8,16 @@ compile_error!(
     "tenure-sim needs `--cfg madsim`: build inside the workspace, whose .cargo/config.toml sets it, and unset RUSTFLAGS"
 );
 
+pub mod check;
 pub mod cluster;
+pub mod coverage;
 pub mod fault;
 pub mod history;
 pub mod node;
+pub mod plan;
+#[cfg(unix)]
+pub mod real;
+pub mod scenario;
 pub mod store;
 pub mod streams;
+pub mod workload;
