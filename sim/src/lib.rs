@@ -9,14 +9,18 @@ compile_error!(
 );
 
 pub mod check;
+pub mod cli;
 pub mod cluster;
 pub mod coverage;
 pub mod fault;
 pub mod history;
 pub mod node;
 pub mod plan;
+pub mod planted;
 #[cfg(unix)]
 pub mod real;
+pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod store;
 pub mod streams;
