@@ -8,7 +8,9 @@ compile_error!(
     "tenure-sim needs `--cfg madsim`: build inside the workspace, whose .cargo/config.toml sets it, and unset RUSTFLAGS"
 );
 
+pub mod conform;
 pub mod fault;
 pub mod history;
 pub mod node;
+pub mod serve;
 pub mod store;
