@@ -136,3 +136,24 @@ impl Fault {
 fn is_symmetric(links: &[(Node, Node)]) -> bool {
     links.iter().all(|&(from, to)| links.contains(&(to, from)))
 }
+
+/// The name of every fault, as [`Fault::name`] gives them.
+pub const NAMES: &[&str] = &[
+    "member-crash",
+    "client-crash",
+    "member-pause",
+    "client-pause",
+    "partition",
+    "one-way",
+    "flap",
+    "loss",
+    "delay",
+    "duplicate",
+    "answer-lost",
+    "clock-drift",
+    "clock-jump",
+    "slow-commit",
+    "leader-change",
+    "compact",
+    "no-space",
+];

@@ -1,0 +1,332 @@
+//! A history read once, so that checkers and coverage marks need not: who asked, held and died when, and which keys
+//! lived in the store from when to when.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tenure::kv::{Event, EventKind, Request};
+
+use crate::history::{History, Holding, Kind, What};
+use crate::node::Node;
+
+/// The times within which `progress` and `no-residue` expect things to happen.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Once calm, an ask is answered within this time.
+    pub progress_ns: u64,
+    /// The cluster's election timeout.
+    pub election_timeout_ns: u64,
+}
+
+/// A moment of a history: a step and its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The step's place in the history.
+    pub step: usize,
+    /// Nanoseconds of true simulated time.
+    pub at_ns: u64,
+}
+
+/// How an ask ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a grant.
+    Granted,
+    /// Without.
+    NotGranted,
+    /// Its client crashed.
+    Crashed,
+}
+
+/// An ask for a tenure.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Its number.
+    pub ticket: u64,
+    /// Who asked.
+    pub client: u32,
+    /// For what.
+    pub name: Arc<str>,
+    /// Of which kind.
+    pub kind: Kind,
+    /// With which session's lease.
+    pub lease: i64,
+    /// When.
+    pub asked: Moment,
+    /// When and how it ended, if it did.
+    pub ended: Option<(Moment, Outcome)>,
+}
+
+/// A tenure from its grant to its end.
+#[derive(Clone, Debug)]
+pub struct TenureLife {
+    /// What was held.
+    pub holding: Holding,
+    /// Since when.
+    pub granted: Moment,
+    /// When the release began.
+    pub releases: Option<Moment>,
+    /// When the release was confirmed or failed.
+    pub released: Option<Moment>,
+    /// When the guard told of the loss.
+    pub told_lost: Option<Moment>,
+    /// When its client crashed while it was held.
+    pub crashed: Option<Moment>,
+}
+
+/// A session from its opening to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionLife {
+    /// Whose.
+    pub client: u32,
+    /// Its time to live.
+    pub ttl_ns: u64,
+    /// When it was opened.
+    pub opened: Moment,
+    /// When it was closed, found lost, or died with its client.
+    pub ended: Option<Moment>,
+}
+
+/// One incarnation of a key, from its creation to its deletion.
+#[derive(Clone, Debug)]
+pub struct KeyLife {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The lease it lived by when it was created.
+    pub lease: i64,
+    /// Its `create_revision`.
+    pub create_revision: i64,
+    /// When its creation was committed.
+    pub created: Moment,
+    /// At which revision, and when, its deletion was committed.
+    pub deleted: Option<(i64, Moment)>,
+}
+
+/// What happened to one call.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Call {
+    /// The step that sent it.
+    pub sent: Option<usize>,
+    /// Its client no longer waits for the answer.
+    pub given_up: bool,
+    /// The network lost its answer.
+    pub answer_lost: bool,
+    /// When its write was committed.
+    pub committed: Option<usize>,
+    /// It was committed when its client no longer waited.
+    pub committed_late: bool,
+}
+
+/// What a history says, indexed.
+pub struct Evidence<'a> {
+    /// The history.
+    pub history: &'a History,
+    /// The times that checkers go by.
+    pub bounds: Bounds,
+    /// Every ask, in order.
+    pub asks: Vec<Ask>,
+    /// Every tenure, in order of its grant.
+    pub tenures: Vec<TenureLife>,
+    /// Every session by its lease.
+    pub sessions: BTreeMap<i64, SessionLife>,
+    /// Every key's incarnations by line (see [`line_of`]), oldest first.
+    pub keys: BTreeMap<Vec<u8>, Vec<KeyLife>>,
+    /// Every call by its number.
+    pub calls: BTreeMap<u64, Call>,
+    /// When each client stood still: client, from, to (the end of the run if it never went on).
+    pub pauses: Vec<(u32, u64, u64)>,
+    /// When each member began to lead.
+    pub leads: Vec<u64>,
+    /// When the calm began.
+    pub calm: Option<Moment>,
+    /// The last step's time.
+    pub end_ns: u64,
+}
+
+/// The line a contender's key stands in: the key without its last part, so the name of a mutex or an election.
+pub fn line_of(key: &[u8]) -> &[u8] {
+    key.iter().rposition(|&byte| byte == b'/').map_or(&[][..], |slash| &key[..slash])
+}
+
+impl<'a> Evidence<'a> {
+    /// Reads a history.
+    pub fn of(history: &'a History, bounds: Bounds) -> Self {
+        let mut evidence = Self {
+            history,
+            bounds,
+            asks: Vec::new(),
+            tenures: Vec::new(),
+            sessions: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            pauses: Vec::new(),
+            leads: Vec::new(),
+            calm: None,
+            end_ns: history.steps.last().map_or(0, |step| step.at_ns),
+        };
+        for (index, step) in history.steps.iter().enumerate() {
+            let now = Moment { step: index, at_ns: step.at_ns };
+            match step.node {
+                Node::Client(client) => evidence.client_step(client, now, &step.what),
+                Node::Member(_) | Node::World => evidence.world_step(now, &step.what),
+            }
+        }
+        evidence
+    }
+
+    fn world_step(&mut self, now: Moment, what: &What) {
+        match what {
+            What::Calm => self.calm = Some(now),
+            What::Leads { .. } => self.leads.push(now.at_ns),
+            What::Committed { call, request, events, .. } => {
+                self.committed(now, *call, request, events);
+            }
+            // The network may speak for itself, or for the client.
+            What::Network { call, did } => self.network(*call, did),
+            _ => {}
+        }
+    }
+
+    fn client_step(&mut self, client: u32, now: Moment, what: &What) {
+        match what {
+            What::Sent { call, .. } => self.calls.entry(*call).or_default().sent = Some(now.step),
+            What::GaveUp { call } => self.calls.entry(*call).or_default().given_up = true,
+            What::Network { call, did } => self.network(*call, did),
+            What::Paused => self.pauses.push((client, now.at_ns, self.end_ns)),
+            What::Resumed => {
+                if let Some(pause) = self.pauses.iter_mut().rev().find(|pause| pause.0 == client) {
+                    pause.2 = now.at_ns;
+                }
+            }
+            What::Crashed => self.crashed(client, now),
+            What::SessionOpened { lease, ttl_ms } => {
+                let session = SessionLife { client, ttl_ns: ttl_ms * 1_000_000, opened: now, ended: None };
+                self.sessions.insert(*lease, session);
+            }
+            What::SessionEnded { lease, .. } => {
+                if let Some(session) = self.sessions.get_mut(lease) {
+                    session.ended.get_or_insert(now);
+                }
+            }
+            _ => self.tenure_step(client, now, what),
+        }
+    }
+
+    fn tenure_step(&mut self, client: u32, now: Moment, what: &What) {
+        match what {
+            What::Asks { ticket, name, kind, lease, .. } => self.asks.push(Ask {
+                ticket: *ticket,
+                client,
+                name: Arc::clone(name),
+                kind: *kind,
+                lease: *lease,
+                asked: now,
+                ended: None,
+            }),
+            What::Granted { ticket, holding, .. } => {
+                self.answered(*ticket, now, Outcome::Granted);
+                self.tenures.push(TenureLife {
+                    holding: holding.clone(),
+                    granted: now,
+                    releases: None,
+                    released: None,
+                    told_lost: None,
+                    crashed: None,
+                });
+            }
+            What::NotGranted { ticket, .. } => self.answered(*ticket, now, Outcome::NotGranted),
+            What::Releases { holding } => self.of_tenure(holding, |tenure| tenure.releases = Some(now)),
+            What::Released { holding, .. } => self.of_tenure(holding, |tenure| tenure.released = Some(now)),
+            What::ToldLost { holding } => self.of_tenure(holding, |tenure| tenure.told_lost = Some(now)),
+            _ => {}
+        }
+    }
+
+    fn network(&mut self, call: u64, did: &str) {
+        if did == "answer lost" {
+            self.calls.entry(call).or_default().answer_lost = true;
+        }
+    }
+
+    fn crashed(&mut self, client: u32, now: Moment) {
+        for ask in self.asks.iter_mut().rev().filter(|ask| ask.client == client && ask.ended.is_none()) {
+            ask.ended = Some((now, Outcome::Crashed));
+        }
+        for tenure in self.tenures.iter_mut().filter(|tenure| {
+            tenure.holding.client == client && tenure.releases.is_none() && tenure.told_lost.is_none()
+        }) {
+            tenure.crashed.get_or_insert(now);
+        }
+        for session in self.sessions.values_mut().filter(|session| session.client == client) {
+            session.ended.get_or_insert(now);
+        }
+    }
+
+    fn answered(&mut self, ticket: u64, now: Moment, outcome: Outcome) {
+        if let Some(ask) = self.asks.iter_mut().rev().find(|ask| ask.ticket == ticket) {
+            ask.ended.get_or_insert((now, outcome));
+        }
+    }
+
+    fn of_tenure(&mut self, holding: &Holding, change: impl FnOnce(&mut TenureLife)) {
+        if let Some(tenure) = self.tenures.iter_mut().rev().find(|tenure| tenure.holding == *holding) {
+            change(tenure);
+        }
+    }
+
+    fn committed(&mut self, now: Moment, call: Option<u64>, request: &Request, events: &[Event]) {
+        if let Some(call) = call {
+            let call = self.calls.entry(call).or_default();
+            if call.committed.is_none() {
+                call.committed = Some(now.step);
+                call.committed_late = call.given_up && changes_keys(request) && !events.is_empty();
+            }
+        }
+        for Event { kind, kv, .. } in events {
+            let lives = self.keys.entry(line_of(&kv.key).to_vec()).or_default();
+            match kind {
+                EventKind::Put if kv.create_revision == kv.mod_revision => lives.push(KeyLife {
+                    key: kv.key.clone(),
+                    lease: kv.lease,
+                    create_revision: kv.create_revision,
+                    created: now,
+                    deleted: None,
+                }),
+                EventKind::Put => {}
+                EventKind::Delete => {
+                    if let Some(life) =
+                        lives.iter_mut().rev().find(|life| life.key == kv.key && life.deleted.is_none())
+                    {
+                        life.deleted = Some((kv.mod_revision, now));
+                    }
+                }
+            }
+        }
+    }
+
+    /// When the keys of a session that ended must be gone: its TTL, the election timeout and a second after its
+    /// end, the calm, or the last change of leader, whichever is latest (a new leader gives every lease more time).
+    pub fn gone_by_ns(&self, session: &SessionLife) -> Option<u64> {
+        let base = session.ended?.at_ns.max(self.calm?.at_ns);
+        let within = session.ttl_ns + self.bounds.election_timeout_ns + 1_000_000_000;
+        // Each change of leader before the deadline moves it.
+        Some(self.leads.iter().fold(base + within, |by, &led| {
+            if led >= base && led <= by { by.max(led + within) } else { by }
+        }))
+    }
+
+    /// The first step at or after a time; the last one if there is none.
+    pub fn step_at(&self, at_ns: u64) -> usize {
+        let steps = &self.history.steps;
+        steps.partition_point(|step| step.at_ns < at_ns).min(steps.len().saturating_sub(1))
+    }
+
+    /// Whether the line of this name is one that the run's clients contend in.
+    pub fn is_contended(&self, line: &[u8]) -> bool {
+        self.asks.iter().any(|ask| ask.name.as_bytes() == line)
+    }
+}
+
+fn changes_keys(request: &Request) -> bool {
+    matches!(request, Request::Put(_) | Request::Delete(_) | Request::Txn(_))
+}

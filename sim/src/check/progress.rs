@@ -1,0 +1,149 @@
+//! `progress`: once no fault is active, every ask is answered within the scenario's bound, and the keys of a client that
+//! crashed, or of a session that ended, are gone within its TTL, the election timeout and a second.
+
+use tenure::kv::Shown;
+
+use super::evidence::Outcome;
+use super::{Breach, Evidence};
+
+pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
+    let calm_ns = evidence.calm?.at_ns;
+    [waits_too_long(evidence, calm_ns), stays_too_long(evidence)]
+        .into_iter()
+        .flatten()
+        .min_by_key(|breach| breach.step)
+}
+
+fn waits_too_long(evidence: &Evidence<'_>, calm_ns: u64) -> Option<Breach> {
+    evidence
+        .asks
+        .iter()
+        .filter_map(|ask| {
+            let by_ns = ask.asked.at_ns.max(calm_ns) + evidence.bounds.progress_ns;
+            let (ended_ns, crashed) = match ask.ended {
+                Some((moment, outcome)) => (moment.at_ns, outcome == Outcome::Crashed),
+                None => (evidence.end_ns, false),
+            };
+            if ended_ns <= by_ns || crashed {
+                return None;
+            }
+            let detail = format!(
+                "c{} asked for the {} {:?} at {:.3} s and had no answer by {:.3} s, {} s after the calm began",
+                ask.client,
+                ask.kind,
+                &*ask.name,
+                seconds(ask.asked.at_ns),
+                seconds(by_ns),
+                seconds(by_ns - calm_ns),
+            );
+            Some(Breach { step: evidence.step_at(by_ns), detail })
+        })
+        .min_by_key(|breach| breach.step)
+}
+
+fn stays_too_long(evidence: &Evidence<'_>) -> Option<Breach> {
+    evidence
+        .keys
+        .values()
+        .flatten()
+        .filter_map(|life| {
+            let session = evidence.sessions.get(&life.lease)?;
+            let by_ns = evidence.gone_by_ns(session)?;
+            let gone_ns = life.deleted.map_or(evidence.end_ns, |(_, moment)| moment.at_ns);
+            if gone_ns <= by_ns {
+                return None;
+            }
+            let detail = format!(
+                "the key {} of c{} is still there at {:.3} s, though its session (TTL {} s) ended at {:.3} s",
+                Shown(&life.key),
+                session.client,
+                seconds(by_ns),
+                seconds(session.ttl_ns),
+                session.ended.map_or(0.0, |moment| seconds(moment.at_ns)),
+            );
+            Some(Breach { step: evidence.step_at(by_ns), detail })
+        })
+        .min_by_key(|breach| breach.step)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "for showing")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::script::Script;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_wait_that_ends_in_time_is_right() {
+        let mut script = Script::new();
+        let held = script.grant(0, "a", 0x10);
+        let waiting = script.queue(1, "a", 0x11);
+        script.calm();
+        script.wait(9 * SECOND);
+        script.release(&held);
+        script.granted(&waiting, &[]);
+        script.wait(100 * SECOND);
+        assert_eq!(script.breach("progress"), None);
+    }
+
+    #[test]
+    fn a_wait_without_end_is_found() {
+        let mut script = Script::new();
+        script.grant(0, "a", 0x10);
+        script.queue(1, "a", 0x11);
+        script.calm();
+        script.wait(11 * SECOND);
+        assert!(script.breach("progress").expect("waits").detail.contains("c1 asked"), "bound is 10 s");
+    }
+
+    #[test]
+    fn a_wait_under_faults_or_of_a_crashed_client_is_not_judged() {
+        let mut script = Script::new();
+        script.grant(0, "a", 0x10);
+        script.queue(1, "a", 0x11);
+        script.wait(50 * SECOND);
+        assert_eq!(script.breach("progress"), None, "no calm");
+        script.crash(1);
+        script.expire(0x11);
+        script.calm();
+        script.wait(20 * SECOND);
+        assert_eq!(script.breach("progress"), None, "crashed");
+    }
+
+    #[test]
+    fn a_crashed_holder_is_gone_within_ttl_election_timeout_and_a_second() {
+        let mut script = Script::new();
+        script.session(0, 0x10, 5_000);
+        script.grant(0, "a", 0x10);
+        script.calm();
+        script.crash(0);
+        script.wait(6 * SECOND);
+        script.expire(0x10);
+        script.wait(10 * SECOND);
+        assert_eq!(script.breach("progress"), None);
+    }
+
+    #[test]
+    fn a_crashed_holder_that_stays_is_found_but_a_new_leader_gives_it_more_time() {
+        let crashed = || {
+            let mut script = Script::new();
+            script.session(0, 0x10, 5_000);
+            script.grant(0, "a", 0x10);
+            script.calm();
+            script.crash(0);
+            script.wait(3 * SECOND);
+            script
+        };
+        let mut stays = crashed();
+        stays.wait(5 * SECOND);
+        assert!(stays.breach("progress").expect("stays").detail.contains("a/10"));
+        let mut led = crashed();
+        led.leads(1);
+        led.wait(5 * SECOND);
+        assert_eq!(led.breach("progress"), None);
+    }
+}

@@ -1,0 +1,201 @@
+//! Hand-written histories for the checkers' tests: a store of one line a name, and clients that say what they do.
+
+use std::sync::Arc;
+
+use tenure::kv::{DeleteRange, Event, EventKind, KeyValue, Put, Request};
+
+use super::{Bounds, Breach, Evidence, INVARIANTS};
+use crate::history::{Holding, Kind, Recorder, What};
+use crate::node::Node;
+
+const MILLISECOND: u64 = 1_000_000;
+
+/// A history in the making. Each step is a millisecond after the one before.
+pub(super) struct Script {
+    recorder: Recorder,
+    now_ns: u64,
+    steps: usize,
+    revision: i64,
+    tickets: u64,
+    live: Vec<KeyValue>,
+    open: Vec<(u64, Holding)>,
+}
+
+impl Script {
+    pub(super) fn new() -> Self {
+        Self {
+            recorder: Recorder::default(),
+            now_ns: 0,
+            steps: 0,
+            revision: 1,
+            tickets: 0,
+            live: Vec::new(),
+            open: Vec::new(),
+        }
+    }
+
+    fn record(&mut self, node: Node, what: What) {
+        self.now_ns += MILLISECOND;
+        self.steps += 1;
+        self.recorder.record(self.now_ns, node, what);
+    }
+
+    /// The place that the next step will have.
+    pub(super) fn next_step(&self) -> usize {
+        self.steps
+    }
+
+    /// What this invariant says of the history so far, with a progress bound of 10 s and an election timeout of 1 s.
+    pub(super) fn breach(&mut self, invariant: &str) -> Option<Breach> {
+        let history = self.recorder.finish();
+        let bounds = Bounds { progress_ns: 10_000 * MILLISECOND, election_timeout_ns: 1_000 * MILLISECOND };
+        let found = INVARIANTS.iter().find(|one| one.name == invariant).expect("an invariant");
+        let breach = (found.check)(&Evidence::of(&history, bounds));
+        for step in history.steps {
+            self.recorder.record(step.at_ns, step.node, step.what);
+        }
+        breach
+    }
+
+    pub(super) fn holding(client: u32, name: &str, lease: i64, token: i64) -> Holding {
+        Holding { client, name: name.into(), kind: Kind::Mutex, token, lease }
+    }
+
+    pub(super) fn wait(&mut self, ns: u64) {
+        self.now_ns += ns;
+        self.record(Node::World, What::Note("time passes".into()));
+    }
+
+    pub(super) fn calm(&mut self) {
+        self.record(Node::World, What::Calm);
+    }
+
+    pub(super) fn leads(&mut self, term: u64) {
+        self.record(Node::Member(0), What::Leads { term });
+    }
+
+    pub(super) fn session(&mut self, client: u32, lease: i64, ttl_ms: u64) {
+        self.record(Node::Client(client), What::SessionOpened { lease, ttl_ms });
+    }
+
+    pub(super) fn crash(&mut self, client: u32) {
+        self.record(Node::Client(client), What::Crashed);
+    }
+
+    fn commit(&mut self, request: Request, events: Vec<Event>) {
+        let what = What::Committed { revision: self.revision, call: None, request: Arc::new(request), events };
+        self.record(Node::Member(0), what);
+    }
+
+    /// A client asks, and its key gets in line.
+    pub(super) fn queue(&mut self, client: u32, name: &str, lease: i64) -> Holding {
+        self.queue_of(Kind::Mutex, client, name, lease)
+    }
+
+    fn queue_of(&mut self, kind: Kind, client: u32, name: &str, lease: i64) -> Holding {
+        self.tickets += 1;
+        let (ticket, name): (u64, Arc<str>) = (self.tickets, name.into());
+        let what = What::Asks { ticket, name: Arc::clone(&name), kind, lease, how: "lock" };
+        self.record(Node::Client(client), what);
+        self.revision += 1;
+        let key = format!("{name}/{lease:x}").into_bytes();
+        let kv = KeyValue {
+            key: key.clone(),
+            value: Vec::new(),
+            create_revision: self.revision,
+            mod_revision: self.revision,
+            version: 1,
+            lease,
+        };
+        self.live.push(kv.clone());
+        let put = Request::Put(Put::new(key, "").lease(lease));
+        self.commit(put, vec![Event { kind: EventKind::Put, kv, prev_kv: None }]);
+        let holding = Holding { client, name, kind, token: self.revision, lease };
+        self.open.push((ticket, holding.clone()));
+        holding
+    }
+
+    /// What was queued is granted, beside others who believe.
+    pub(super) fn granted(&mut self, holding: &Holding, believers: &[&Holding]) {
+        let ticket = self.open.iter().find(|(_, open)| open == holding).map_or(0, |(ticket, _)| *ticket);
+        let believers = believers.iter().map(|&believer| believer.clone()).collect();
+        let what = What::Granted { ticket, holding: holding.clone(), believers };
+        self.record(Node::Client(holding.client), what);
+    }
+
+    /// Asks, queues and is granted: three steps.
+    pub(super) fn grant(&mut self, client: u32, name: &str, lease: i64) -> Holding {
+        self.grant_beside(client, name, lease, &[])
+    }
+
+    pub(super) fn grant_beside(
+        &mut self,
+        client: u32,
+        name: &str,
+        lease: i64,
+        believers: &[&Holding],
+    ) -> Holding {
+        self.grant_of(Kind::Mutex, client, name, lease, believers)
+    }
+
+    pub(super) fn grant_of(
+        &mut self,
+        kind: Kind,
+        client: u32,
+        name: &str,
+        lease: i64,
+        believers: &[&Holding],
+    ) -> Holding {
+        let holding = self.queue_of(kind, client, name, lease);
+        self.granted(&holding, believers);
+        holding
+    }
+
+    /// The holder's key is deleted.
+    pub(super) fn delete(&mut self, holding: &Holding) {
+        self.delete_where(|kv| kv.create_revision == holding.token);
+    }
+
+    /// The lease's keys are deleted.
+    pub(super) fn expire(&mut self, lease: i64) {
+        self.delete_where(|kv| kv.lease == lease);
+    }
+
+    fn delete_where(&mut self, dies: impl Fn(&KeyValue) -> bool) {
+        self.revision += 1;
+        let (dead, live) = std::mem::take(&mut self.live).into_iter().partition::<Vec<_>, _>(|kv| dies(kv));
+        self.live = live;
+        let events = dead.into_iter().map(|kv| Event {
+            kind: EventKind::Delete,
+            kv: KeyValue { key: kv.key, mod_revision: self.revision, ..KeyValue::default() },
+            prev_kv: None,
+        });
+        let events = events.collect();
+        self.commit(Request::Delete(DeleteRange::key("any")), events);
+    }
+
+    pub(super) fn release(&mut self, holding: &Holding) {
+        self.record(Node::Client(holding.client), What::Releases { holding: holding.clone() });
+        self.delete(holding);
+        let what = What::Released { holding: holding.clone(), error: None };
+        self.record(Node::Client(holding.client), what);
+    }
+
+    pub(super) fn releases_without_deleting(&mut self, holding: &Holding) {
+        self.record(Node::Client(holding.client), What::Releases { holding: holding.clone() });
+    }
+
+    /// A write arrives at the resource.
+    pub(super) fn write(&mut self, holding: &Holding, fenced: bool, accepted: bool) {
+        let token = fenced.then_some(holding.token);
+        let what = What::ResourceWrite { holding: holding.clone(), token, accepted };
+        self.record(Node::Client(holding.client), what);
+    }
+
+    /// A guarded transaction comes back as committed.
+    pub(super) fn txn(&mut self, holding: &Holding) {
+        self.revision += 1;
+        let what = What::GuardedTxn { holding: holding.clone(), committed: Some(self.revision) };
+        self.record(Node::Client(holding.client), what);
+    }
+}

@@ -1,0 +1,139 @@
+//! The plan of one run: everything that is decided beforehand. A seed makes it from a scenario; the run then executes the
+//! plan and nothing but the plan, so that a plan that was written down, or made smaller, runs without the scenario.
+
+mod draw;
+mod faults;
+mod operations;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::TimedFault;
+use crate::scenario::{ClusterSpec, Scenario};
+use crate::streams::Streams;
+use crate::workload::program::Operation;
+
+/// What happens in one run, apart from what its network draws by the way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The seed that the plan was made from; the network draws from it too.
+    pub seed: u64,
+    /// How long the run is.
+    pub duration_ms: u64,
+    /// When all faults are healed.
+    pub calm_at_ms: u64,
+    /// When clients stop asking for more.
+    pub drain_at_ms: u64,
+    /// Once calm, every ask is answered within this time.
+    pub progress_ms: u64,
+    /// The cluster.
+    pub cluster: ClusterSpec,
+    /// The clients.
+    pub clients: Vec<ClientPlan>,
+    /// The faults, in order of their beginnings.
+    pub faults: Vec<TimedFault>,
+}
+
+/// One client of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientPlan {
+    /// How far its clock is ahead when the run starts.
+    pub clock_offset_ms: u64,
+    /// How fast (above 0) or slow (below 0) its clock runs, in millionths.
+    pub drift_ppm: i64,
+    /// The clock drift that its sessions allow for, in millionths.
+    pub drift_bound_ppm: u32,
+    /// The time to live of each of its sessions.
+    pub ttl_s: Vec<u64>,
+    /// What it does, in order.
+    pub operations: Vec<Operation>,
+}
+
+impl Plan {
+    /// Makes the plan of a seed.
+    pub fn draw(scenario: &Scenario, seed: u64) -> Self {
+        let streams = Streams::new(seed);
+        Self {
+            seed,
+            duration_ms: scenario.duration_s * 1000,
+            calm_at_ms: scenario.calm_at_ms(),
+            drain_at_ms: scenario.drain_at_ms(),
+            progress_ms: scenario.progress_s * 1000,
+            cluster: scenario.cluster.clone(),
+            clients: operations::draw(scenario, &streams),
+            faults: faults::draw(scenario, &mut streams.stream("fault")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::node::Node;
+    use crate::scenario;
+
+    fn mutex() -> Scenario {
+        scenario::find("mutex").expect("built in")
+    }
+
+    #[test]
+    fn a_seed_makes_the_same_plan_each_time_and_another_seed_another() {
+        assert_eq!(Plan::draw(&mutex(), 7), Plan::draw(&mutex(), 7));
+        assert_ne!(Plan::draw(&mutex(), 7).faults, Plan::draw(&mutex(), 8).faults);
+    }
+
+    #[test]
+    fn a_plan_survives_being_written_down() {
+        let plan = Plan::draw(&mutex(), 3);
+        let json = serde_json::to_string(&plan).expect("serialises");
+        assert_eq!(serde_json::from_str::<Plan>(&json).expect("reads"), plan);
+    }
+
+    #[test]
+    fn every_fault_is_healed_before_the_calm() {
+        for seed in 0..200 {
+            let plan = Plan::draw(&mutex(), seed);
+            for fault in &plan.faults {
+                assert!(fault.at_ms + fault.for_ms <= plan.calm_at_ms, "seed {seed}: {fault:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_weighed_fault_comes_up_and_none_that_is_off() {
+        let scenario = mutex();
+        let drawn: BTreeSet<_> = (0..300)
+            .flat_map(|seed| Plan::draw(&scenario, seed).faults)
+            .map(|timed| timed.fault.name())
+            .collect();
+        let weighed = scenario.faults.weights.iter().filter(|(_, weight)| **weight > 0.0);
+        assert_eq!(drawn, weighed.map(|(name, _)| name.as_str()).collect());
+    }
+
+    #[test]
+    fn seeds_draw_different_subsets_of_faults() {
+        let scenario = mutex();
+        let subsets: BTreeSet<BTreeSet<_>> = (0..50)
+            .map(|seed| Plan::draw(&scenario, seed).faults.iter().map(|timed| timed.fault.name()).collect())
+            .collect();
+        assert!(subsets.len() > 30, "{}", subsets.len());
+    }
+
+    #[test]
+    fn clocks_stay_within_the_scenarios_drift() {
+        let scenario = mutex();
+        let most = i64::try_from(scenario.clients.drift_ppm).expect("small");
+        for seed in 0..100 {
+            let plan = Plan::draw(&scenario, seed);
+            assert!(plan.clients.iter().all(|client| client.drift_ppm.abs() <= most));
+            for timed in &plan.faults {
+                if let crate::fault::Fault::ClockDrift { ppm, node } = timed.fault {
+                    assert!(ppm.abs() <= most && node != Node::World);
+                }
+            }
+        }
+    }
+}

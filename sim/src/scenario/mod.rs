@@ -1,0 +1,250 @@
+//! A scenario: what is run, as written in a TOML file. The cluster, its clients, what they do, what goes wrong and
+//! what must hold. A seed turns it into a plan.
+
+mod load;
+mod parse;
+mod validate;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use load::{BUILT_IN, find, load};
+
+/// A wish that cannot be met: one line that says where, which field, what is wrong and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadInput(pub String);
+
+/// A range of numbers from the first to the last, both included: `[0, 250]`.
+pub type Span = [u64; 2];
+
+/// A scenario file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// The name by which it is run: the file's name without `.toml`.
+    #[serde(default)]
+    pub name: String,
+    /// What it is for, in a sentence.
+    pub about: String,
+    /// Simulated seconds of a run, the calm end included.
+    #[serde(default = "default_duration_s")]
+    pub duration_s: u64,
+    /// The last so many seconds are without faults.
+    #[serde(default = "default_calm_s")]
+    pub calm_s: u64,
+    /// In the last so many seconds clients ask for nothing new, finish what they do and close.
+    #[serde(default = "default_drain_s")]
+    pub drain_s: u64,
+    /// Once calm, every ask is answered within this time.
+    #[serde(default = "default_progress_s")]
+    pub progress_s: u64,
+    /// Whether an invariant is expected to break.
+    #[serde(default)]
+    pub expect: Expect,
+    /// The invariants that are checked, by name.
+    pub invariants: Vec<String>,
+    /// The coverage marks that a campaign of 500 seeds and more must hit.
+    #[serde(default)]
+    pub coverage: Vec<String>,
+    /// The simulated etcd.
+    #[serde(default)]
+    pub cluster: ClusterSpec,
+    /// The processes that use it.
+    pub clients: ClientSpec,
+    /// What they do.
+    pub workload: WorkloadSpec,
+    /// What goes wrong.
+    #[serde(default)]
+    pub faults: FaultSpec,
+}
+
+/// What a campaign of a scenario is expected to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Expect {
+    /// Green: no invariant breaks.
+    #[default]
+    Pass,
+    /// Red: an invariant breaks in some seed. For scenarios that show what does not work.
+    Fail,
+}
+
+/// The simulated etcd cluster of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterSpec {
+    /// How many members: 1, 3 or 5.
+    pub members: u32,
+    /// Which etcd they behave like: a version of the lines 3.4 to 3.7.
+    pub version: String,
+    /// The leader's heartbeat interval.
+    pub heartbeat_ms: u64,
+    /// After so long without a heartbeat a member stands for election.
+    pub election_timeout_ms: u64,
+}
+
+impl Default for ClusterSpec {
+    fn default() -> Self {
+        Self { members: 3, version: "3.7".into(), heartbeat_ms: 100, election_timeout_ms: 1000 }
+    }
+}
+
+/// The client processes of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientSpec {
+    /// How many.
+    pub count: u32,
+    /// A session's time to live is drawn from this range.
+    #[serde(default = "default_ttl_s")]
+    pub ttl_s: Span,
+    /// How many sessions each client has open at a time.
+    #[serde(default = "default_sessions")]
+    pub sessions: u32,
+    /// Each clock starts at most this far ahead of true time.
+    #[serde(default = "default_clock_offset_ms")]
+    pub clock_offset_ms: u64,
+    /// Each clock, the members' included, runs at most so many millionths fast or slow.
+    #[serde(default = "default_drift_ppm")]
+    pub drift_ppm: u64,
+    /// The drift between its own clock and the server's that a session allows for, in millionths.
+    #[serde(default = "default_drift_bound_ppm")]
+    pub drift_bound_ppm: u64,
+}
+
+/// What the clients of a scenario do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadSpec {
+    /// Which kind of program: see [`KINDS`].
+    pub kind: String,
+    /// How many different names are contended for.
+    #[serde(default = "default_names")]
+    pub names: u32,
+    /// Clients wait so long between two operations.
+    #[serde(default = "default_think_ms")]
+    pub think_ms: Span,
+    /// They hold so long.
+    #[serde(default = "default_hold_ms")]
+    pub hold_ms: Span,
+    /// A write to the remote resource is under way so long.
+    #[serde(default = "default_write_ms")]
+    pub write_ms: Span,
+    /// Whether writes to the remote resource carry the fencing token.
+    #[serde(default = "default_fenced")]
+    pub fenced: bool,
+    /// The operations with their weights; 0 is never.
+    pub operations: BTreeMap<String, f64>,
+    /// How a tenure ends, with weights; 0 is never.
+    #[serde(default = "default_endings")]
+    pub endings: BTreeMap<String, f64>,
+}
+
+/// What goes wrong in a scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FaultSpec {
+    /// The time between the beginnings of two faults.
+    pub gap_ms: Span,
+    /// How long a fault lasts.
+    pub lasting_ms: Span,
+    /// The faults by name with their weights; 0 is never. A seed draws a random subset of them, each with a
+    /// random share of its weight.
+    pub weights: BTreeMap<String, f64>,
+}
+
+impl Default for FaultSpec {
+    fn default() -> Self {
+        Self { gap_ms: [300, 4000], lasting_ms: [100, 9000], weights: BTreeMap::new() }
+    }
+}
+
+/// A kind of program: its name, its operations, and how its tenures may end.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgramKind {
+    /// As a scenario names it.
+    pub name: &'static str,
+    /// The operations that a scenario can weigh.
+    pub operations: &'static [&'static str],
+}
+
+/// The programs there are.
+pub const KINDS: &[ProgramKind] =
+    &[ProgramKind { name: "mutex", operations: &["lock", "try-lock", "lock-timeout", "cancel"] }];
+
+/// The ways in which a tenure can end.
+pub const ENDINGS: &[&str] = &["release", "drop", "close-session"];
+
+impl Scenario {
+    /// When the last fault is healed, in milliseconds since the start.
+    pub fn calm_at_ms(&self) -> u64 {
+        self.duration_s.saturating_sub(self.calm_s) * 1000
+    }
+
+    /// When clients stop asking, in milliseconds since the start.
+    pub fn drain_at_ms(&self) -> u64 {
+        self.duration_s.saturating_sub(self.drain_s) * 1000
+    }
+}
+
+fn default_duration_s() -> u64 {
+    60
+}
+
+fn default_calm_s() -> u64 {
+    25
+}
+
+fn default_drain_s() -> u64 {
+    12
+}
+
+fn default_progress_s() -> u64 {
+    12
+}
+
+fn default_ttl_s() -> Span {
+    [2, 5]
+}
+
+fn default_sessions() -> u32 {
+    1
+}
+
+fn default_clock_offset_ms() -> u64 {
+    3_600_000
+}
+
+fn default_drift_ppm() -> u64 {
+    200
+}
+
+fn default_drift_bound_ppm() -> u64 {
+    1000
+}
+
+fn default_names() -> u32 {
+    2
+}
+
+fn default_think_ms() -> Span {
+    [0, 500]
+}
+
+fn default_hold_ms() -> Span {
+    [0, 200]
+}
+
+fn default_write_ms() -> Span {
+    [1, 300]
+}
+
+fn default_fenced() -> bool {
+    true
+}
+
+fn default_endings() -> BTreeMap<String, f64> {
+    BTreeMap::from([("release".to_owned(), 1.0)])
+}

@@ -1,0 +1,141 @@
+//! From a scenario file's text to a [`Scenario`], with errors that name file, line and field.
+
+use toml::de::{DeTable, DeValue};
+
+use super::{BadInput, Scenario, validate::validate};
+
+/// Reads a scenario. `origin` is how errors call the file, `name` what the scenario is to be called.
+pub(super) fn parse(origin: &str, name: &str, text: &str) -> Result<Scenario, BadInput> {
+    let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        complain(origin, text, offset, &field_at(text, offset), error.message())
+    })?;
+    name.clone_into(&mut scenario.name);
+    validate(&scenario).map_err(|problem| {
+        let offset = offset_of(text, &problem.field);
+        complain(origin, text, offset, &problem.field, &problem.what)
+    })?;
+    Ok(scenario)
+}
+
+fn complain(origin: &str, text: &str, offset: usize, field: &str, what: &str) -> BadInput {
+    let line = text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1;
+    let what = what.lines().collect::<Vec<_>>().join("; ");
+    let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
+    BadInput(format!("{origin}:{line}: {field}{what}"))
+}
+
+/// The dotted path of the innermost field at a place in the text; empty where there is none, or the text is no TOML.
+fn field_at(text: &str, offset: usize) -> String {
+    let Ok(table) = DeTable::parse(text) else { return String::new() };
+    let mut path = Vec::new();
+    let mut table = table.into_inner();
+    'deeper: loop {
+        for (key, value) in std::mem::take(&mut table) {
+            let span = key.span().start..value.span().end.max(key.span().end);
+            let inside = value.into_inner();
+            // A [table]'s span is its header's alone, so look inside every table.
+            if let DeValue::Table(inner) = &inside
+                && inner.iter().any(|(key, value)| (key.span().start..=value.span().end).contains(&offset))
+            {
+                path.push(key.into_inner().into_owned());
+                if let DeValue::Table(inner) = inside {
+                    table = inner;
+                }
+                continue 'deeper;
+            }
+            if (span.start..=span.end).contains(&offset) && !matches!(inside, DeValue::Table(_)) {
+                path.push(key.into_inner().into_owned());
+                return path.join(".");
+            }
+        }
+        return path.join(".");
+    }
+}
+
+/// Where the field of this dotted path, or the nearest table around it, stands in the text; 0 if nowhere.
+fn offset_of(text: &str, field: &str) -> usize {
+    let Ok(table) = DeTable::parse(text) else { return 0 };
+    let mut offset = 0;
+    let mut table = table.into_inner();
+    for part in field.split('.') {
+        let found = std::mem::take(&mut table).into_iter().find(|(key, _)| key.get_ref() == part);
+        let Some((key, value)) = found else { break };
+        offset = key.span().start;
+        match value.into_inner() {
+            DeValue::Table(inner) => table = inner,
+            _ => break,
+        }
+    }
+    offset
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::BUILT_IN;
+
+    fn mutex() -> &'static str {
+        BUILT_IN[0].1
+    }
+
+    fn error_of(text: &str) -> String {
+        parse("x.toml", "x", text).expect_err("must be refused").0
+    }
+
+    fn line_of(text: &str, part: &str) -> usize {
+        text.lines().position(|line| line.starts_with(part)).expect("is there") + 1
+    }
+
+    #[test]
+    fn every_built_in_scenario_is_right() {
+        for (name, text) in BUILT_IN {
+            let scenario = parse(name, name, text).expect("a right scenario");
+            assert_eq!(scenario.name, *name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_its_line() {
+        let text = mutex().replace("count = ", "number = ");
+        let error = error_of(&text);
+        let line = line_of(&text, "number");
+        assert!(error.starts_with(&format!("x.toml:{line}: clients.number: ")), "{error}");
+        assert!(error.contains("count"), "says what is allowed: {error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn two_members_are_refused_with_what_is_allowed() {
+        let text = mutex().replace("members = 3", "members = 2");
+        let line = line_of(&text, "members");
+        assert_eq!(error_of(&text), format!("x.toml:{line}: cluster.members: 2 is not allowed; 1, 3 or 5 are"));
+    }
+
+    #[test]
+    fn a_negative_fault_weight_is_refused() {
+        let text = mutex().replace("client-pause = ", "client-pause = -");
+        let line = line_of(&text, "client-pause");
+        let error = error_of(&text);
+        assert!(error.starts_with(&format!("x.toml:{line}: faults.weights.client-pause: ")), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_fault_is_refused_with_those_there_are() {
+        let text = mutex().replace("client-pause = ", "earthquake = ");
+        let error = error_of(&text);
+        assert!(error.contains("faults.weights.earthquake") && error.contains("member-crash"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_type_names_its_field() {
+        let text = mutex().replace("members = 3", "members = \"three\"");
+        let error = error_of(&text);
+        assert!(error.contains("cluster.members: invalid type"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_toml_is_refused_with_its_line() {
+        assert!(error_of("about = \"a\"\nb = = 3\n").starts_with("x.toml:2: "));
+    }
+}

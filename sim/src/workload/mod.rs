@@ -1,0 +1,3 @@
+//! What clients do: their programs, and how these are carried out with the library.
+
+pub mod program;

@@ -1,0 +1,71 @@
+//! The one error type of the primitives.
+
+use crate::Refusal;
+use crate::kv::Shown;
+
+/// How an operation of a primitive failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The name cannot name a lock or an election.
+    #[error("invalid name {name:?}: {rule}")]
+    InvalidName {
+        /// What was given.
+        name: String,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// An argument is out of its range.
+    #[error("invalid {what}: {allowed}")]
+    InvalidArgument {
+        /// Which argument.
+        what: &'static str,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// The session is over: its lease ran out, was revoked, or it was closed. Nothing is held through it any more, and it
+    /// does not come back; open another.
+    #[error("the session is over")]
+    SessionLost,
+    /// The session could not be opened in time.
+    #[error("no session could be opened in time: {0}")]
+    NotOpened(String),
+    /// The tenure is over, or was never granted: its key is gone from etcd.
+    #[error("not held any more: the key is gone from etcd")]
+    NotHeld,
+    /// The wait reached its time limit; the place in the line is given up.
+    #[error("timed out waiting in line")]
+    Timeout,
+    /// This session holds this name already, or waits for it. On etcd that is one and the same contender, so a second
+    /// wait would be granted beside the first. Use a session for each.
+    #[error("this session already holds {name:?} or waits for it: two contenders need two sessions")]
+    InUse {
+        /// The name.
+        name: String,
+    },
+    /// A key that is no contender's lies below the name's prefix, so the line has no meaning. Something else writes
+    /// there: another kind of lock on the same name, or a name that continues this one after a slash.
+    #[error("foreign key {key} below the name's prefix: something other than a contender writes there")]
+    ForeignKey {
+        /// The key, with what is not printable escaped.
+        key: String,
+    },
+    /// `unlock` without a `lock` before it.
+    #[error("not locked")]
+    NotLocked,
+    /// etcd refused the request.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// etcd did not answer in time; nothing was asked that would change anything.
+    #[error("etcd did not answer in time: {0}")]
+    Unavailable(String),
+    /// The request may or may not have been applied, and repeating it would not be the same.
+    #[error("the outcome is unknown: {0}")]
+    Maybe(String),
+}
+
+impl Error {
+    pub(crate) fn foreign_key(key: &[u8]) -> Self {
+        Self::ForeignKey { key: Shown(key).to_string() }
+    }
+}

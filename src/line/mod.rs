@@ -1,0 +1,394 @@
+//! The waiting line: contenders below a prefix, ordered by the revision that created their keys, exactly as etcd's own
+//! recipes keep it (`client/v3/concurrency/key.go`, `mutex.go`). It serves the mutex, the election and the read-write
+//! lock.
+//!
+//! A contender *joins* with one transaction that also tells who is first, *waits* until nobody is before it, and *leaves*
+//! by deleting its key.
+//!
+//! **Late requests.** A request whose answer is lost may be applied much later: after a retry of it succeeded elsewhere,
+//! after the lock was released. A join that is applied then leaves a key that nobody waits with, and everybody waits
+//! for. So each join also compares the revision of the session's *fence key*, which does not exist until a request is
+//! lost; and who leaves after a lost join writes that key in the transaction that deletes its own. After that no earlier
+//! join can be applied. The fence key lives by the session's lease, beside the line (`NAME\0fence/LEASE`).
+
+mod wait;
+
+pub(crate) use wait::opened;
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
+use crate::kv::{
+    Compare, CompareOp, DeleteRange, KeyValue, Op, OpResponse, Put, Range, SortOrder, SortTarget, Txn,
+    TxnResponse,
+};
+use crate::name::{Name, is_lease_hex};
+use crate::session::{Failed, Outcome, Slot, Slots};
+use crate::{Error, Refusal, Session};
+
+/// Which keys make up a line, and whom a contender waits for.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) name: Name,
+    /// A contender waits for the older keys below this prefix.
+    pub(crate) before: Vec<u8>,
+    /// A prefix of both `before` and every contender's own key: what is watched.
+    pub(crate) scope: Vec<u8>,
+    /// Whether a key, less `before`, is a contender's.
+    pub(crate) is_contender: fn(&[u8]) -> bool,
+}
+
+impl Line {
+    /// The line of a mutex or an election: everyone below the name, in order.
+    pub(crate) fn plain(name: Name) -> Self {
+        let prefix = name.prefix();
+        Self { name, before: prefix.clone(), scope: prefix, is_contender: is_lease_hex }
+    }
+
+    /// A foreign key among those that a contender would wait for makes the line meaningless.
+    fn check(&self, key: &[u8]) -> Result<(), Error> {
+        match key.strip_prefix(&*self.before) {
+            Some(rest) if (self.is_contender)(rest) => Ok(()),
+            _ => Err(Error::foreign_key(key)),
+        }
+    }
+}
+
+/// One contender's place. Dropping it leaves the line in the background, whatever state it is in.
+pub(crate) struct Place {
+    contender: Option<Contender>,
+}
+
+/// What joining told.
+pub(crate) struct Joined {
+    /// Nobody is before: the tenure is granted.
+    pub(crate) is_first: bool,
+    /// The contender's key as it was, if this join did not create it.
+    pub(crate) adopted: Option<KeyValue>,
+}
+
+struct Contender {
+    session: Session,
+    line: Arc<Line>,
+    key: Vec<u8>,
+    /// Freed once the line is left.
+    slot: Option<Slot>,
+    presence: Presence,
+    /// The key may appear only if this holds too.
+    condition: Option<Compare>,
+}
+
+/// What is known of the contender's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// It is not there and no request of ours can make it appear.
+    Absent,
+    /// It may be there, or appear yet.
+    Unknown,
+    /// It was created at `revision`; if `doubtful`, a lost request may create it again once it is deleted.
+    Present { revision: i64, doubtful: bool },
+}
+
+impl Place {
+    /// Takes the right to the key `key` in this process; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::InUse`]
+    pub(crate) async fn take(session: &Session, line: Arc<Line>, key: Vec<u8>) -> Result<Self, Error> {
+        let slot = Slots::take(session.slots(), &key)
+            .await
+            .map_err(|_| Error::InUse { name: line.name.as_str().to_owned() })?;
+        let contender = Contender {
+            session: session.clone(),
+            line,
+            key,
+            slot: Some(slot),
+            presence: Presence::Absent,
+            condition: None,
+        };
+        Ok(Self { contender: Some(contender) })
+    }
+
+    /// Joins only if `condition` holds too; see [`Place::join_if`].
+    pub(crate) fn with_condition(mut self, condition: Compare) -> Self {
+        if let Some(contender) = &mut self.contender {
+            contender.condition = Some(condition);
+        }
+        self
+    }
+
+    /// Gets in line.
+    ///
+    /// Cancel safe: dropping the place afterwards leaves the line, applied or not.
+    pub(crate) async fn join(&mut self, value: &[u8]) -> Result<Joined, Error> {
+        loop {
+            if let Some(joined) = self.join_if(value).await? {
+                return Ok(joined);
+            }
+        }
+    }
+
+    /// Gets in line if the place's condition holds; `None` if it does not, and then no key is left.
+    pub(crate) async fn join_if(&mut self, value: &[u8]) -> Result<Option<Joined>, Error> {
+        self.contender_mut().join_if(value).await
+    }
+
+    /// Takes over a key that was joined with before, perhaps by an earlier process of the same session.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`] if that incarnation of the key is gone.
+    pub(crate) async fn resume(&mut self, revision: i64) -> Result<Joined, Error> {
+        self.contender_mut().resume(revision).await
+    }
+
+    /// Forgets the key, which belongs to somebody else.
+    pub(crate) fn disown(mut self) {
+        self.contender_mut().presence = Presence::Absent;
+    }
+
+    /// Waits until nobody is before; the place must have been joined.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`] if the contender's key is gone, [`Error::SessionLost`], [`Error::ForeignKey`].
+    ///
+    /// Cancel safe.
+    pub(crate) async fn wait_turn(&self) -> Result<(), Error> {
+        let contender = self.contender();
+        let Presence::Present { revision, .. } = contender.presence else {
+            return Err(Error::NotHeld);
+        };
+        wait::wait_turn(&contender.session, &contender.line, &contender.key, revision).await
+    }
+
+    /// The revision that created the contender's key; 0 before it has joined.
+    pub(crate) fn revision(&self) -> i64 {
+        match self.contender().presence {
+            Presence::Present { revision, .. } => revision,
+            Presence::Absent | Presence::Unknown => 0,
+        }
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.contender().key
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.contender().session
+    }
+
+    /// Deletes the contender's key and waits until etcd has confirmed it.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`] if the key was gone already, [`Error::SessionLost`], [`Error::Refused`]. Only after the last may
+    /// the key still be there, and leaving be tried again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future and the place leaves the rest to the background.
+    pub(crate) async fn leave(&mut self) -> Result<(), Error> {
+        self.contender_mut().leave().await
+    }
+
+    fn contender(&self) -> &Contender {
+        self.contender.as_ref().expect("taken out only in drop")
+    }
+
+    fn contender_mut(&mut self) -> &mut Contender {
+        self.contender.as_mut().expect("taken out only in drop")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(mut contender) = self.contender.take() else { return };
+        if contender.presence == Presence::Absent {
+            return;
+        }
+        // At once, not when the task first runs: who locks again right after a drop is to wait, not to be refused.
+        contender.slot.iter().for_each(Slot::leaving);
+        let backend = Arc::clone(contender.session.backend());
+        backend.spawn(
+            async move {
+                match contender.leave().await {
+                    Ok(()) | Err(Error::NotHeld | Error::SessionLost) => {}
+                    Err(error) => {
+                        let name = contender.line.name.as_str();
+                        tracing::warn!(name, %error, "the place in line could not be given up; it ends with the session");
+                    }
+                }
+            }
+            .boxed(),
+        );
+    }
+}
+
+impl Contender {
+    async fn join_if(&mut self, value: &[u8]) -> Result<Option<Joined>, Error> {
+        let mut doubtful = false;
+        loop {
+            let fence_key = self.line.name.fence_key(self.session.lease());
+            let fence = self.session.fence(&fence_key);
+            let txn = self.join_txn(value, &fence_key, fence);
+            self.presence = Presence::Unknown;
+            let Outcome { value: response, doubtful: lost_some } = match self.txn(txn).await {
+                Ok(outcome) => outcome,
+                Err(Failed { error, doubtful: lost_some }) => {
+                    if !doubtful && !lost_some {
+                        self.presence = Presence::Absent;
+                    }
+                    return Err(error);
+                }
+            };
+            doubtful |= lost_some;
+            let revision = response.header.revision;
+            if response.succeeded {
+                self.presence = Presence::Present { revision, doubtful };
+                let first = keys(&response, 1).first();
+                return self.joined(first, revision, None).map(Some);
+            }
+            if let Some(own) = keys(&response, 0).first() {
+                self.presence = Presence::Present { revision: own.create_revision, doubtful };
+                let first = keys(&response, 1).first();
+                // After a lost try a key with our value is taken for that try's.
+                let adopted = Some(own).filter(|own| !doubtful || own.value != value).cloned();
+                return self.joined(first, own.create_revision, adopted).map(Some);
+            }
+            let fence_now = keys(&response, 2).first().map_or(0, |kv| kv.mod_revision);
+            if fence_now != fence {
+                self.session.set_fence(&fence_key, fence_now);
+                continue;
+            }
+            // The condition does not hold. A lost try may still find it holding, unless it is fenced off.
+            if doubtful {
+                self.delete_and_fence().await?;
+            }
+            self.presence = Presence::Absent;
+            return Ok(None);
+        }
+    }
+
+    async fn resume(&mut self, revision: i64) -> Result<Joined, Error> {
+        let txn = Txn::new().and_then([Op::Range(Range::key(&*self.key)), Op::Range(self.first())]);
+        let response = self.txn(txn).await?.value;
+        let own = keys(&response, 0).first().filter(|own| own.create_revision == revision);
+        let own = own.ok_or(Error::NotHeld)?.clone();
+        // What the earlier process may have lost on the way is not known.
+        self.presence = Presence::Present { revision, doubtful: true };
+        self.joined(keys(&response, 1).first(), revision, Some(own))
+    }
+
+    fn joined(
+        &self,
+        first: Option<&KeyValue>,
+        revision: i64,
+        adopted: Option<KeyValue>,
+    ) -> Result<Joined, Error> {
+        let before = first.filter(|kv| kv.create_revision < revision);
+        if let Some(kv) = before {
+            self.line.check(&kv.key)?;
+        }
+        Ok(Joined { is_first: before.is_none(), adopted })
+    }
+
+    /// etcd's own transaction, and the fence.
+    fn join_txn(&self, value: &[u8], fence_key: &[u8], fence: i64) -> Txn {
+        let own = Range::key(&*self.key);
+        let first = self.first();
+        let put = Put::new(&*self.key, value).lease(self.session.lease());
+        Txn::new()
+            .when([
+                Compare::create_revision(&*self.key, CompareOp::Equal, 0),
+                Compare::mod_revision(fence_key, CompareOp::Equal, fence),
+            ])
+            .when(self.condition.clone())
+            .and_then([Op::Put(put), Op::Range(first.clone())])
+            .or_else([Op::Range(own), Op::Range(first), Op::Range(Range::key(fence_key))])
+    }
+
+    fn first(&self) -> Range {
+        Range::prefix(&*self.line.before).sorted(SortTarget::Create, SortOrder::Ascend).limit(1)
+    }
+
+    async fn leave(&mut self) -> Result<(), Error> {
+        self.slot.iter().for_each(Slot::leaving);
+        let left = match self.presence {
+            Presence::Absent => return Ok(()),
+            Presence::Present { revision, doubtful: false } => self.delete(revision).await,
+            Presence::Present { .. } | Presence::Unknown => self.delete_and_fence().await,
+        };
+        if matches!(left, Err(Error::Refused(_))) {
+            self.slot.iter().for_each(Slot::stays);
+        } else {
+            self.presence = Presence::Absent;
+            self.slot = None;
+        }
+        left
+    }
+
+    /// Deletes this incarnation of the key and no other (etcd 22082).
+    async fn delete(&self, revision: i64) -> Result<(), Error> {
+        let txn = Txn::new()
+            .when([Compare::create_revision(&*self.key, CompareOp::Equal, revision)])
+            .and_then([Op::Delete(DeleteRange::key(&*self.key))]);
+        let outcome = self.txn(txn).await?;
+        // After a lost try the key may be gone by that.
+        if outcome.value.succeeded || outcome.doubtful { Ok(()) } else { Err(Error::NotHeld) }
+    }
+
+    /// Deletes the key and moves the fence, at once, so that no join of before can be applied any more.
+    async fn delete_and_fence(&mut self) -> Result<(), Error> {
+        let fence_key = self.line.name.fence_key(self.session.lease());
+        loop {
+            let fence = self.session.fence(&fence_key);
+            let mark = [&*self.key, b" ", fence.to_string().as_bytes()].concat();
+            let put = Put::new(&*fence_key, &*mark).lease(self.session.lease());
+            let txn = Txn::new()
+                .when([Compare::mod_revision(&*fence_key, CompareOp::Equal, fence)])
+                .and_then([Op::Delete(DeleteRange::key(&*self.key)), Op::Put(put)])
+                .or_else([Op::Range(Range::key(&*fence_key))]);
+            let outcome = match self.txn(txn).await {
+                Err(Failed { error: Error::Refused(refusal), .. }) => {
+                    return self.delete_unfenced(refusal).await;
+                }
+                outcome => outcome?,
+            };
+            if outcome.value.succeeded {
+                self.session.set_fence(&fence_key, outcome.value.header.revision);
+                let deleted =
+                    matches!(outcome.value.responses.first(), Some(OpResponse::Delete(d)) if d.deleted > 0);
+                let was_present = matches!(self.presence, Presence::Present { .. });
+                return if deleted || !was_present { Ok(()) } else { Err(Error::NotHeld) };
+            }
+            let now = keys(&outcome.value, 0).first();
+            self.session.set_fence(&fence_key, now.map_or(0, |kv| kv.mod_revision));
+            // The mark tells that a lost try of this very transaction was applied.
+            if now.is_some_and(|kv| kv.value == mark) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// For when etcd refuses to put the fence: out of space, or no permission for that key. The key is deleted, which is
+    /// never refused for want of space, and the doubt stays.
+    async fn delete_unfenced(&self, refusal: Refusal) -> Result<(), Error> {
+        tracing::warn!(name = self.line.name.as_str(), %refusal, "a lost request could not be fenced off");
+        let txn = Txn::new()
+            .when([Compare::lease(&*self.key, CompareOp::Equal, self.session.lease())])
+            .and_then([Op::Delete(DeleteRange::key(&*self.key))]);
+        self.txn(txn).await?;
+        Ok(())
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<Outcome<TxnResponse>, Failed> {
+        let backend = self.session.backend();
+        self.session.step(|deadline| backend.txn(txn.clone(), deadline)).await
+    }
+}
+
+/// The keys that operation `index` of a transaction read.
+pub(crate) fn keys(response: &TxnResponse, index: usize) -> &[KeyValue] {
+    match response.responses.get(index) {
+        Some(OpResponse::Range(range)) => &range.kvs,
+        _ => &[],
+    }
+}

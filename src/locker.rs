@@ -1,0 +1,166 @@
+//! One face for every lock: `lock` and `unlock`, for tasks and for plain threads.
+
+use std::sync::{Mutex as StdMutex, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::tenure::Held;
+use crate::{Error, Mutex, RwLock, Tenure};
+
+/// A lock without a guard, object-safe, as Go's `sync.Locker`: for code that takes any lock.
+///
+/// Prefer the guards where the kind of lock is known: what forgets to unlock here holds until the locker is dropped.
+pub trait Locker: Send + Sync {
+    /// Waits until the lock is held.
+    ///
+    /// # Errors
+    /// As the lock's own method; [`Error::InUse`] if it is locked already, or being locked.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the wait up.
+    fn lock(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Releases the lock and waits until etcd has confirmed it.
+    ///
+    /// # Errors
+    /// [`Error::NotLocked`] if it is not locked; [`Error::SessionLost`] or [`Error::NotHeld`] if the hold had ended before.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the release to the background.
+    fn unlock(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// The tenure while it is locked, for its token, its loss and its transactions.
+    fn tenure(&self) -> Option<Tenure>;
+}
+
+/// The [`Locker`] of a mutex or of one side of a read-write lock; see [`Mutex::locker`], [`RwLock::read_locker`],
+/// [`RwLock::write_locker`]. Dropping it releases in the background.
+pub struct LockerOf {
+    side: Side,
+    held: StdMutex<Option<Held>>,
+}
+
+enum Side {
+    Mutex(Mutex),
+    Read(RwLock),
+    Write(RwLock),
+}
+
+impl Mutex {
+    /// The mutex as a [`Locker`].
+    pub fn locker(&self) -> LockerOf {
+        LockerOf::new(Side::Mutex(self.clone()))
+    }
+}
+
+impl RwLock {
+    /// The read side as a [`Locker`].
+    pub fn read_locker(&self) -> LockerOf {
+        LockerOf::new(Side::Read(self.clone()))
+    }
+
+    /// The write side as a [`Locker`].
+    pub fn write_locker(&self) -> LockerOf {
+        LockerOf::new(Side::Write(self.clone()))
+    }
+}
+
+impl LockerOf {
+    fn new(side: Side) -> Self {
+        Self { side, held: StdMutex::new(None) }
+    }
+
+    async fn acquire(&self) -> Result<Held, Error> {
+        Ok(match &self.side {
+            Side::Mutex(mutex) => mutex.lock().await?.held,
+            Side::Read(lock) => lock.read().await?.held,
+            Side::Write(lock) => lock.write().await?.held,
+        })
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn in_use(&self) -> Error {
+        let name = match &self.side {
+            Side::Mutex(mutex) => mutex.name(),
+            Side::Read(lock) | Side::Write(lock) => lock.name(),
+        };
+        Error::InUse { name: name.to_owned() }
+    }
+}
+
+impl Locker for LockerOf {
+    fn lock(&self) -> BoxFuture<'_, Result<(), Error>> {
+        async {
+            if self.held().is_some() {
+                return Err(self.in_use());
+            }
+            let acquired = self.acquire().await?;
+            let mut held = self.held();
+            if held.is_some() {
+                return Err(self.in_use());
+            }
+            *held = Some(acquired);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn unlock(&self) -> BoxFuture<'_, Result<(), Error>> {
+        async {
+            let mut held = self.held().take().ok_or(Error::NotLocked)?;
+            let released = held.release().await;
+            if matches!(released, Err(Error::Refused(_))) {
+                *self.held() = Some(held);
+            }
+            released
+        }
+        .boxed()
+    }
+
+    fn tenure(&self) -> Option<Tenure> {
+        self.held().as_ref().map(|held| held.tenure.clone())
+    }
+}
+
+/// Lockers for plain threads.
+pub mod blocking {
+    use super::{Error, LockerOf, Tenure};
+
+    /// A [`Locker`](super::Locker) whose calls block the calling thread. The backend's runtime must run on other
+    /// threads: never call it from a task, nor with a current-thread tokio runtime that nobody drives.
+    pub struct Locker {
+        inner: LockerOf,
+    }
+
+    impl Locker {
+        /// Makes a locker blocking.
+        pub fn new(inner: LockerOf) -> Self {
+            Self { inner }
+        }
+
+        /// Blocks until the lock is held.
+        ///
+        /// # Errors
+        /// As [`Locker::lock`](super::Locker::lock).
+        pub fn lock(&self) -> Result<(), Error> {
+            futures_executor::block_on(super::Locker::lock(&self.inner))
+        }
+
+        /// Releases the lock and blocks until etcd has confirmed it.
+        ///
+        /// # Errors
+        /// As [`Locker::unlock`](super::Locker::unlock).
+        pub fn unlock(&self) -> Result<(), Error> {
+            futures_executor::block_on(super::Locker::unlock(&self.inner))
+        }
+
+        /// The tenure while it is locked.
+        pub fn tenure(&self) -> Option<Tenure> {
+            super::Locker::tenure(&self.inner)
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! A session: a lease kept alive, through which a process holds locks and leaderships, and whose end frees them.
+
+mod keep_alive;
+mod liveness;
+mod slots;
+mod steps;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::{FutureExt, select_biased};
+
+use crate::election::Leaderships;
+use crate::sync;
+use crate::{Backend, CallError, Error, Instant, Refusal, within};
+
+pub(crate) use liveness::{Ended, Liveness};
+pub(crate) use slots::{Slot, Slots};
+pub(crate) use steps::{Failed, Outcome};
+
+/// A lease kept alive by a background task, and the clock that says until when what it holds is safe.
+///
+/// Every lock and leadership is held through a session. When the process dies the lease runs out and etcd frees all of
+/// them; when the process cannot renew it in time, the session says so *before* etcd does: its [deadline](Self::deadline)
+/// is (the moment the last renewal that succeeded was *sent*) + TTL, less the bound on clock drift, and etcd's own clock
+/// for that renewal starts no earlier. Go's session counts from the receipt of the answer and looks once a second, so it
+/// may tell its owner after etcd has given the lock away (etcd issues 6127, 10811).
+///
+/// A session survives etcd's leader changes and outages until that deadline. Once over, it is over for ever.
+///
+/// It is a handle: clones are the same session. When the last handle is dropped (guards hold one too) the lease is
+/// revoked in the background; [`Session::close`] waits for that, [`Session::orphan`] forgoes it.
+#[derive(Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    backend: Arc<dyn Backend>,
+    lease: i64,
+    ttl: Duration,
+    liveness: Arc<Liveness>,
+    slots: Arc<Slots>,
+    /// By lock, the revision of the fence key as this session last saw it; see `line`.
+    fences: Mutex<BTreeMap<Vec<u8>, i64>>,
+    leaderships: Leaderships,
+    readers: AtomicU64,
+    revoke_on_drop: AtomicBool,
+}
+
+/// How a session is to be opened; see [`Session::builder`].
+pub struct SessionBuilder {
+    backend: Arc<dyn Backend>,
+    ttl: Duration,
+    lease: Option<i64>,
+    drift_bound_ppm: u32,
+    open_timeout: Option<Duration>,
+}
+
+impl SessionBuilder {
+    /// The time to live, in whole seconds (rounded up); etcd may choose a longer one. Default 60 s, as in etcd's own
+    /// clients. After a crash, what the session held is free once it has passed.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Takes over an existing lease instead of making one, as a restarted process does.
+    #[must_use]
+    pub fn lease(mut self, id: i64) -> Self {
+        self.lease = Some(id);
+        self
+    }
+
+    /// By how much this process's clock may run slower than etcd's, in parts of a million; the session ends itself
+    /// that much earlier. Default 10 000 (1 %), far above what an undisciplined quartz clock does.
+    #[must_use]
+    pub fn drift_bound_ppm(mut self, ppm: u32) -> Self {
+        self.drift_bound_ppm = ppm;
+        self
+    }
+
+    /// How long [`SessionBuilder::open`] may try. Default: the TTL, at least 5 s.
+    #[must_use]
+    pub fn open_timeout(mut self, timeout: Duration) -> Self {
+        self.open_timeout = Some(timeout);
+        self
+    }
+
+    /// Opens the session.
+    ///
+    /// # Errors
+    /// [`Error::NotOpened`] if etcd did not answer in time, [`Error::SessionLost`] if the lease to take over has ended,
+    /// [`Error::Refused`] if etcd refuses, [`Error::InvalidArgument`] for a TTL of zero or a drift bound of 100 % or more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a lease behind, without keys; it runs out by itself.
+    pub async fn open(self) -> Result<Session, Error> {
+        if self.ttl.is_zero() {
+            return Err(Error::InvalidArgument { what: "ttl", allowed: "above zero" });
+        }
+        if self.drift_bound_ppm >= 1_000_000 {
+            return Err(Error::InvalidArgument { what: "drift_bound_ppm", allowed: "below 1000000" });
+        }
+        let timeout = self.open_timeout.unwrap_or_else(|| self.ttl.max(Duration::from_secs(5)));
+        let give_up_at = self.backend.now() + timeout;
+        let mut pause = Duration::from_millis(20);
+        loop {
+            let failure = match self.attempt(give_up_at).await? {
+                Ok(session) => return Ok(session),
+                Err(failure) => failure,
+            };
+            if self.backend.now() + pause >= give_up_at {
+                return Err(Error::NotOpened(failure.to_string()));
+            }
+            self.backend.sleep_until(self.backend.now() + pause).await;
+            pause = (pause * 2).min(Duration::from_millis(500));
+        }
+    }
+
+    /// One try to get the lease. A grant whose answer was lost leaves a lease without keys, which runs out.
+    async fn attempt(&self, give_up_at: Instant) -> Result<Result<Session, CallError>, Error> {
+        let sent = self.backend.now();
+        let answer = match self.lease {
+            Some(id) => self.backend.lease_keep_alive(id, give_up_at).await.map(|ttl_s| (id, ttl_s)),
+            None => {
+                let granted = self.backend.lease_grant(self.ttl, give_up_at).await;
+                granted.map(|grant| (grant.id, grant.ttl_s))
+            }
+        };
+        match answer {
+            Ok((id, ttl_s)) => match u64::try_from(ttl_s) {
+                Ok(ttl_s @ 1..) => Ok(Ok(self.start(id, Duration::from_secs(ttl_s), sent))),
+                _ => Err(Error::SessionLost),
+            },
+            Err(CallError::Refused(Refusal::LeaseNotFound)) => Err(Error::SessionLost),
+            Err(CallError::Refused(refusal)) => Err(Error::Refused(refusal)),
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+
+    fn start(&self, lease: i64, ttl: Duration, sent: Instant) -> Session {
+        let keep_alive =
+            keep_alive::KeepAlive::new(Arc::clone(&self.backend), lease, self.drift_bound_ppm, ttl, sent);
+        let liveness = keep_alive.liveness();
+        self.backend.spawn(keep_alive.run().boxed());
+        tracing::debug!(lease, ttl_ms = ttl.as_millis(), "session opened");
+        Session {
+            inner: Arc::new(Inner {
+                backend: Arc::clone(&self.backend),
+                lease,
+                ttl,
+                liveness,
+                slots: Arc::default(),
+                fences: Mutex::default(),
+                leaderships: Leaderships::default(),
+                readers: AtomicU64::new(0),
+                revoke_on_drop: true.into(),
+            }),
+        }
+    }
+}
+
+impl Session {
+    /// Begins to open a session on a backend; finish with [`SessionBuilder::open`].
+    pub fn builder<B: Backend + Clone>(backend: &B) -> SessionBuilder {
+        Self::builder_on(Arc::new(backend.clone()))
+    }
+
+    /// As [`Session::builder`], on a shared backend of any kind.
+    pub fn builder_on(backend: Arc<dyn Backend>) -> SessionBuilder {
+        SessionBuilder {
+            backend,
+            ttl: Duration::from_secs(60),
+            lease: None,
+            drift_bound_ppm: 10_000,
+            open_timeout: None,
+        }
+    }
+
+    /// The id of the lease, by which etcd knows the session.
+    pub fn lease(&self) -> i64 {
+        self.inner.lease
+    }
+
+    /// The time to live that etcd granted.
+    pub fn ttl(&self) -> Duration {
+        self.inner.ttl
+    }
+
+    /// Until when, by this process's clock, what the session holds is safe if no renewal succeeds any more; `None` if it
+    /// is over. It moves on with every renewal, and never back.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.inner.liveness.deadline_ns().map(Instant::from_nanos)
+    }
+
+    /// Whether the session lives, by this process's clock. Once `false` it stays `false`.
+    pub fn is_alive(&self) -> bool {
+        self.inner.liveness.is_alive(self.inner.backend.now().as_nanos())
+    }
+
+    /// Resolves when the session is over: closed, lost, or past its deadline. It resolves before etcd frees what the
+    /// session held (unless somebody revokes the lease or deletes the keys by hand).
+    ///
+    /// Cancel safe; the future is independent of this handle.
+    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
+        lost(Arc::clone(&self.inner.backend), Arc::clone(&self.inner.liveness))
+    }
+
+    /// Ends the session and waits until etcd has revoked the lease, which frees all that it held. On the caller's side
+    /// everything is over from the first poll on.
+    ///
+    /// # Errors
+    /// [`Error::Maybe`] if etcd did not confirm within the TTL: then the lease runs out by itself.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the revocation to the background.
+    pub async fn close(self) -> Result<(), Error> {
+        self.inner.liveness.end();
+        self.inner.revoke_on_drop.store(false, Ordering::Release);
+        let mut pending = RevokeOnDrop { inner: Arc::clone(&self.inner), armed: true };
+        let revoked = revoke(&*self.inner.backend, self.inner.lease, self.inner.ttl).await;
+        pending.armed = false;
+        revoked
+    }
+
+    /// Stops renewing without revoking: the lease, and what it holds, lives on for what is left of its TTL, for another
+    /// process to take over with [`SessionBuilder::lease`]. This session is over, on this side.
+    pub fn orphan(self) {
+        self.inner.revoke_on_drop.store(false, Ordering::Release);
+        self.inner.liveness.end();
+    }
+
+    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
+        &self.inner.backend
+    }
+
+    pub(crate) fn liveness(&self) -> &Arc<Liveness> {
+        &self.inner.liveness
+    }
+
+    pub(crate) fn slots(&self) -> &Arc<Slots> {
+        &self.inner.slots
+    }
+
+    pub(crate) fn leaderships(&self) -> &Leaderships {
+        &self.inner.leaderships
+    }
+
+    /// A number for a reader, new in this process's life of the session.
+    pub(crate) fn next_reader(&self) -> u64 {
+        self.inner.readers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.inner)
+    }
+
+    pub(crate) fn upgrade(inner: &Weak<Inner>) -> Option<Self> {
+        inner.upgrade().map(|inner| Self { inner })
+    }
+
+    /// The fence of a lock as this session last saw it; 0 until a request was lost.
+    pub(crate) fn fence(&self, key: &[u8]) -> i64 {
+        self.inner.fences.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn set_fence(&self, key: &[u8], revision: i64) {
+        self.inner.fences.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_vec(), revision);
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("lease", &format_args!("{:x}", self.inner.lease))
+            .field("deadline", &self.deadline())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Resolves when `liveness` is over or past its deadline.
+pub(crate) async fn lost(backend: Arc<dyn Backend>, liveness: Arc<Liveness>) {
+    while let Some(deadline) = liveness.deadline_ns().map(Instant::from_nanos) {
+        if !liveness.is_alive(backend.now().as_nanos()) {
+            return;
+        }
+        let mut ended = Ended::of(&liveness).fuse();
+        let mut due = backend.sleep_until(deadline).fuse();
+        select_biased! {
+            () = ended => return,
+            () = due => {}
+        }
+    }
+}
+
+/// Revokes a lease, trying until its TTL has passed: then it is gone anyway.
+async fn revoke(backend: &dyn Backend, lease: i64, ttl: Duration) -> Result<(), Error> {
+    let give_up_at = backend.now() + ttl;
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let failure = match within(backend, give_up_at, backend.lease_revoke(lease, give_up_at)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(CallError::Refused(refusal))) => return Err(Error::Refused(refusal)),
+            Ok(Err(failure)) => failure.to_string(),
+            Err(late) => late.to_string(),
+        };
+        if backend.now() + pause >= give_up_at {
+            return Err(Error::Maybe(failure));
+        }
+        backend.sleep_until(backend.now() + pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}
+
+fn revoke_in_background(backend: &Arc<dyn Backend>, lease: i64, ttl: Duration) {
+    let task_backend = Arc::clone(backend);
+    backend.spawn(
+        async move {
+            if let Err(error) = revoke(&*task_backend, lease, ttl).await {
+                tracing::warn!(lease, %error, "the lease was not revoked; it runs out by itself");
+            }
+        }
+        .boxed(),
+    );
+}
+
+/// Leaves an unfinished revocation to the background.
+struct RevokeOnDrop {
+    inner: Arc<Inner>,
+    armed: bool,
+}
+
+impl Drop for RevokeOnDrop {
+    fn drop(&mut self) {
+        if self.armed {
+            revoke_in_background(&self.inner.backend, self.inner.lease, self.inner.ttl);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.liveness.end();
+        if *self.revoke_on_drop.get_mut() {
+            revoke_in_background(&self.backend, self.lease, self.ttl);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Which keys of a session are in use in this process. On etcd two locks of one session and name are one lock, so the
+//! second is refused here, and one that follows a release waits until that is through.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// The keys in use.
+#[derive(Default)]
+pub(crate) struct Slots {
+    inner: Mutex<BTreeMap<Vec<u8>, Use>>,
+}
+
+#[derive(Default)]
+struct Use {
+    leaving: bool,
+    waiting: Vec<Waker>,
+}
+
+/// A key in use; dropping it frees the key.
+pub(crate) struct Slot {
+    slots: Arc<Slots>,
+    key: Vec<u8>,
+}
+
+/// The key is held or waited for.
+#[derive(Debug)]
+pub(crate) struct Taken;
+
+impl Slots {
+    /// Takes the key, after a release of it that is under way.
+    ///
+    /// Cancel safe.
+    pub(crate) fn take(slots: &Arc<Self>, key: &[u8]) -> Take {
+        Take { slots: Arc::clone(slots), key: key.to_vec() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Use>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// From here on the key is being given back: who wants it waits instead of being refused.
+    pub(crate) fn leaving(&self) {
+        if let Some(used) = self.slots.lock().get_mut(&self.key) {
+            used.leaving = true;
+        }
+    }
+
+    /// The key could not be given back and is held again.
+    pub(crate) fn stays(&self) {
+        let mut slots = self.slots.lock();
+        if let Some(used) = slots.get_mut(&self.key) {
+            used.leaving = false;
+            used.waiting.drain(..).for_each(Waker::wake);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let freed = self.slots.lock().remove(&self.key);
+        for waker in freed.into_iter().flat_map(|used| used.waiting) {
+            waker.wake();
+        }
+    }
+}
+
+/// The future of [`Slots::take`].
+pub(crate) struct Take {
+    slots: Arc<Slots>,
+    key: Vec<u8>,
+}
+
+impl Future for Take {
+    type Output = Result<Slot, Taken>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut slots = self.slots.lock();
+        match slots.get_mut(&self.key) {
+            None => {
+                slots.insert(self.key.clone(), Use::default());
+                drop(slots);
+                Poll::Ready(Ok(Slot { slots: Arc::clone(&self.slots), key: self.key.clone() }))
+            }
+            Some(used) if used.leaving => {
+                used.waiting.push(cx.waker().clone());
+                Poll::Pending
+            }
+            Some(_) => Poll::Ready(Err(Taken)),
+        }
+    }
+}
