@@ -8,15 +8,17 @@ compile_error!(
     "tenure-sim needs `--cfg madsim`: build inside the workspace, whose .cargo/config.toml sets it, and unset RUSTFLAGS"
 );
 
+pub mod check;
 pub mod conform;
+pub mod coverage;
 pub mod fault;
 pub mod history;
 pub mod node;
+pub mod plan;
+#[cfg(unix)]
+pub mod real;
+pub mod scenario;
 pub mod serve;
 pub mod store;
-pub mod check;
-pub mod coverage;
-pub mod scenario;
 pub mod streams;
-pub mod plan;
 pub mod workload;
