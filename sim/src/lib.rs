@@ -9,6 +9,7 @@ compile_error!(
 );
 
 pub mod check;
+pub mod cluster;
 pub mod conform;
 pub mod coverage;
 pub mod fault;

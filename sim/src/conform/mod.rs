@@ -92,6 +92,9 @@ pub enum ConformError {
         /// How many keys it holds.
         keys: i64,
     },
+    /// There is no tokio runtime to talk to servers on.
+    #[error("not called from within a tokio runtime")]
+    NoRuntime,
     /// The server is of a release that the simulated store does not know.
     #[error(transparent)]
     Version(#[from] UnknownVersion),
@@ -168,7 +171,7 @@ async fn meet(wire: &dyn Wire, planted: Option<Planted>) -> Result<SingleConfig,
 /// # Errors
 /// If a server cannot be talked to, is not empty, or is of an unknown release.
 pub async fn compare(wires: Vec<Arc<dyn Wire>>, cases: &Cases) -> Result<ConformOutcome, ConformError> {
-    let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::default());
+    let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().map_err(|_| ConformError::NoRuntime)?);
     let began = runtime.now();
     let stride = wires.len() as u64;
     let stop = std::sync::atomic::AtomicBool::new(false);

@@ -1,0 +1,59 @@
+//! The settings of a simulated cluster and of its clients.
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::EtcdVersion;
+
+/// How the simulated etcd cluster is set up. All times are of the simulation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// How many members: 1, 3 or 5.
+    pub members: u32,
+    /// Which etcd's behaviour, where lines differ.
+    pub version: EtcdVersion,
+    /// etcd's `--heartbeat-interval`, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// etcd's `--election-timeout`, in milliseconds.
+    pub election_timeout_ms: u64,
+    /// How long a message between two members is under way, in microseconds.
+    pub peer_delay_us: Span,
+    /// How long a message between a client and a member is under way, in microseconds.
+    pub client_delay_us: Span,
+    /// How long a member takes to make an entry durable, in microseconds.
+    pub disk_us: Span,
+}
+
+/// Shortest and longest of something drawn uniformly between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Span {
+    /// Shortest.
+    pub min: u64,
+    /// Longest.
+    pub max: u64,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            members: 3,
+            version: EtcdVersion::default(),
+            heartbeat_ms: 100,
+            election_timeout_ms: 1_000,
+            peer_delay_us: Span { min: 100, max: 600 },
+            client_delay_us: Span { min: 100, max: 800 },
+            disk_us: Span { min: 50, max: 500 },
+        }
+    }
+}
+
+/// A client process's clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientConfig {
+    /// What its clock shows when the run starts, in milliseconds.
+    pub clock_offset_ms: u64,
+    /// How much faster (above 0) or slower (below 0) than true time it runs when no fault changes it, in parts of a million.
+    pub drift_ppm: i64,
+}

@@ -1,0 +1,368 @@
+//! Raft's log: a leader appends, followers take over and acknowledge, what a majority has is committed and applied in
+//! order. What a message's loss leaves behind is made up for by a resync a heartbeat later; nothing else is periodic.
+
+use std::sync::Arc;
+
+use rand::RngExt;
+
+use super::core::{Core, MS};
+use super::event::{Event, Local};
+use super::links::{Passage, draw_us};
+use super::member::{Member, Progress, Role};
+use super::peer::{Entry, Payload, PeerMessage, Proposal};
+use crate::history::What;
+use crate::store::{Store, StoreConfig, min_lease_ttl_s};
+
+/// The term of the leader that a world begins with.
+const FIRST_TERM: u64 = 2;
+
+impl Core {
+    /// The cluster at the beginning: all up, one leads.
+    pub(crate) fn found_cluster(&mut self, count: usize) {
+        let store = Store::new(StoreConfig {
+            version: self.config.version,
+            min_lease_ttl_s: min_lease_ttl_s(self.config.election_timeout_ms),
+            ..StoreConfig::default()
+        });
+        let first = Arc::new(Entry { term: FIRST_TERM, payload: Payload::Empty });
+        self.committed.push(Arc::clone(&first));
+        for index in 0..count {
+            let phase_ns = self.chance.random_range(0..500 * MS);
+            let log = vec![Arc::clone(&first)];
+            self.members.push(Member::new(index, store.clone(), FIRST_TERM, log, phase_ns));
+        }
+        let leader = self.chance.random_range(0..count);
+        for member in &mut self.members {
+            member.leader = Some(leader);
+            member.hearing = true;
+            member.voted_for = Some(leader);
+        }
+        let progress = Progress { matched: 1, next: 2, commit_told: 1, resync_armed: false };
+        let first_leader = &mut self.members[leader];
+        first_leader.role = Role::Leader;
+        first_leader.progress = vec![progress; count];
+        first_leader.synced = 1;
+        self.record_member(leader, What::Leads { term: FIRST_TERM });
+        self.promote(leader);
+    }
+
+    /// How many members a majority has.
+    pub(crate) fn majority(&self) -> usize {
+        self.members.len() / 2 + 1
+    }
+
+    /// The member that leads in the newest term.
+    pub(crate) fn newest_leader(&self) -> Option<usize> {
+        let leaders = self.members.iter().filter(|member| member.is_up() && member.leads());
+        leaders.max_by_key(|member| member.term).map(|member| member.index)
+    }
+
+    /// The store of the member that has applied most.
+    pub(crate) fn newest_store(&self) -> &Store {
+        let furthest = self.members.iter().max_by_key(|member| (member.applied, member.is_up()));
+        furthest.map_or(&self.members[0].store, |member| &member.store)
+    }
+
+    fn disk_ns(&mut self, member: usize) -> u64 {
+        let slow_ns = self.members[member].slow_disk_ns;
+        let extra_ns = if slow_ns > 0 { self.network.random_range(0..=slow_ns) } else { 0 };
+        draw_us(&mut self.network, self.config.disk_us) + extra_ns
+    }
+
+    /// Sends one message between members; whether it is under way.
+    pub(crate) fn send_peer(&mut self, from: usize, to: usize, message: PeerMessage) -> bool {
+        self.send_peer_after(0, from, to, message)
+    }
+
+    fn send_peer_after(&mut self, wait_ns: u64, from: usize, to: usize, message: PeerMessage) -> bool {
+        if !self.members[to].is_up() {
+            return false;
+        }
+        match self.links.pass(from, to, self.config.peer_delay_us, &mut self.network) {
+            Passage::Arrives(delay_ns) => {
+                self.schedule(wait_ns + delay_ns, Event::Peer { from, to, message: Box::new(message) });
+                true
+            }
+            Passage::Lost => {
+                self.arm_resync(from, to);
+                self.arm_resync(to, from);
+                false
+            }
+            Passage::Cut => false,
+        }
+    }
+
+    /// To all others.
+    pub(crate) fn broadcast(&mut self, from: usize, message: &PeerMessage) {
+        for to in 0..self.members.len() {
+            if to != from {
+                self.send_peer(from, to, message.clone());
+            }
+        }
+    }
+
+    /// A message from another member.
+    pub(crate) fn hear(&mut self, me: usize, from: usize, message: PeerMessage) {
+        match message {
+            PeerMessage::Append { term, prev_index, prev_term, entries, commit } => {
+                if self.heed_leader(me, from, term) {
+                    self.take_entries(me, from, (prev_index, prev_term), entries, commit);
+                }
+            }
+            PeerMessage::AppendAck { term, matched, commit } => {
+                self.append_acked(me, from, term, matched, commit);
+            }
+            PeerMessage::Commit { term, commit } => {
+                if self.heed_leader(me, from, term) {
+                    self.commit_to(me, commit.min(self.members[me].log.len()));
+                }
+            }
+            PeerMessage::AskVote { .. } | PeerMessage::Vote { .. } | PeerMessage::TimeoutNow { .. } => {
+                self.hear_election(me, from, message);
+            }
+            PeerMessage::Probe { .. }
+            | PeerMessage::ProbeAck { .. }
+            | PeerMessage::AskReadIndex { .. }
+            | PeerMessage::ReadIndex { .. } => self.hear_of_reads(me, from, message),
+            PeerMessage::Propose(proposal) => self.propose(me, proposal),
+            PeerMessage::AskLease { forward, lease, renew } => {
+                self.hear_lease_question(me, from, forward, lease, renew);
+            }
+            PeerMessage::Lease { forward, said } => self.hear_of_lease(me, forward, said),
+        }
+    }
+
+    /// Whether a leader's message is to be heeded; then that one is the leader here. An old leader is told the new term.
+    pub(crate) fn heed_leader(&mut self, me: usize, from: usize, term: u64) -> bool {
+        let member = &self.members[me];
+        if term < member.term {
+            let answer = PeerMessage::AppendAck { term: member.term, matched: None, commit: member.commit };
+            self.send_peer(me, from, answer);
+            return false;
+        }
+        if term > member.term || member.role != Role::Follower || member.leader != Some(from) {
+            self.become_follower(me, term, Some(from));
+        }
+        self.members[me].last_heard_ns = self.now_ns;
+        true
+    }
+
+    fn take_entries(
+        &mut self,
+        me: usize,
+        from: usize,
+        (prev_index, prev_term): (usize, u64),
+        entries: Vec<Arc<Entry>>,
+        commit: usize,
+    ) {
+        let member = &mut self.members[me];
+        let term = member.term;
+        if prev_index > member.log.len() || member.term_at(prev_index) != prev_term {
+            let answer = PeerMessage::AppendAck { term, matched: None, commit: member.commit };
+            self.send_peer(me, from, answer);
+            return;
+        }
+        let wrote = !entries.is_empty();
+        let mut index = prev_index;
+        for entry in entries {
+            index += 1;
+            if index <= member.log.len() && member.term_at(index) != entry.term {
+                assert!(index > member.commit, "a committed entry would be overwritten");
+                member.log.truncate(index - 1);
+            }
+            if index > member.log.len() {
+                member.log.push(entry);
+            }
+        }
+        let committed = member.commit;
+        let wait_ns = if wrote { self.disk_ns(me) } else { 0 };
+        let answer = PeerMessage::AppendAck { term, matched: Some(index), commit: committed };
+        self.send_peer_after(wait_ns, me, from, answer);
+        self.commit_to(me, commit.min(index));
+    }
+
+    fn append_acked(&mut self, me: usize, from: usize, term: u64, matched: Option<usize>, commit: usize) {
+        let member = &mut self.members[me];
+        if term > member.term {
+            return self.become_follower(me, term, None);
+        }
+        if term < member.term || !member.leads() {
+            return;
+        }
+        let progress = &mut member.progress[from];
+        if let Some(index) = matched {
+            progress.matched = progress.matched.max(index);
+            progress.next = progress.next.max(index + 1);
+            self.advance_commit(me);
+            self.tell_commit(me, from);
+        } else {
+            progress.matched = progress.matched.max(commit);
+            progress.next = progress.matched + 1;
+            self.send_append(me, from);
+        }
+    }
+
+    /// A leader sends a follower what comes next.
+    fn send_append(&mut self, me: usize, to: usize) {
+        if !self.members[to].is_up() || !self.links.is_open(me, to) {
+            return;
+        }
+        let member = &self.members[me];
+        let prev_index = member.progress[to].next - 1;
+        let message = PeerMessage::Append {
+            term: member.term,
+            prev_index,
+            prev_term: member.term_at(prev_index),
+            entries: member.log[prev_index..].to_vec(),
+            commit: member.commit,
+        };
+        let (last, commit) = (member.log.len(), member.commit);
+        if self.send_peer(me, to, message) {
+            let progress = &mut self.members[me].progress[to];
+            progress.next = last + 1;
+            progress.commit_told = progress.commit_told.max(commit.min(last));
+        }
+    }
+
+    /// A leader tells a follower how far it may apply.
+    fn tell_commit(&mut self, me: usize, to: usize) {
+        let member = &self.members[me];
+        let commit = member.commit.min(member.progress[to].matched);
+        if commit > member.progress[to].commit_told {
+            let message = PeerMessage::Commit { term: member.term, commit };
+            if self.send_peer(me, to, message) {
+                self.members[me].progress[to].commit_told = commit;
+            }
+        }
+    }
+
+    /// A proposal comes to this member, from a client or from another member.
+    pub(crate) fn propose(&mut self, me: usize, proposal: Proposal) {
+        match self.members[me].leader {
+            Some(leader) if leader == me => self.append(me, Payload::Write(proposal)),
+            Some(leader) => {
+                self.send_peer(me, leader, PeerMessage::Propose(proposal));
+            }
+            None => {}
+        }
+    }
+
+    /// A leader appends to its log and sends it on.
+    pub(crate) fn append(&mut self, me: usize, payload: Payload) {
+        let member = &mut self.members[me];
+        let term = member.term;
+        member.log.push(Arc::new(Entry { term, payload }));
+        let index = member.log.len();
+        let disk_ns = self.disk_ns(me);
+        self.schedule_local(disk_ns, me, Local::Synced { term, index });
+        for to in 0..self.members.len() {
+            if to != me {
+                self.send_append(me, to);
+            }
+        }
+    }
+
+    pub(crate) fn synced(&mut self, me: usize, term: u64, index: usize) {
+        let member = &mut self.members[me];
+        if member.leads() && member.term == term {
+            member.synced = member.synced.max(index);
+            self.advance_commit(me);
+        }
+    }
+
+    /// A leader commits what a majority has, if it is of its own term (Raft, 5.4.2).
+    fn advance_commit(&mut self, me: usize) {
+        let member = &self.members[me];
+        let mut durable: Vec<usize> = member.progress.iter().map(|progress| progress.matched).collect();
+        durable[me] = member.synced;
+        durable.sort_unstable_by(|a, b| b.cmp(a));
+        let index = durable[self.majority() - 1];
+        if index > member.commit && member.term_at(index) == member.term {
+            self.commit_to(me, index);
+            for to in 0..self.members.len() {
+                if to != me && self.members[me].leads() {
+                    self.tell_commit(me, to);
+                }
+            }
+        }
+    }
+
+    /// All up to `index` is committed, as this member knows now: it applies it.
+    fn commit_to(&mut self, me: usize, index: usize) {
+        self.members[me].commit = self.members[me].commit.max(index);
+        while self.members[me].applied < self.members[me].commit {
+            let place = self.members[me].applied;
+            let entry = Arc::clone(&self.members[me].log[place]);
+            self.members[me].applied += 1;
+            let first = place >= self.committed.len();
+            if first {
+                self.committed.push(Arc::clone(&entry));
+            }
+            assert!(Arc::ptr_eq(&self.committed[place], &entry), "two members committed different entries");
+            self.apply(me, &entry, first);
+        }
+        self.serve_applied_reads(me);
+    }
+
+    fn apply(&mut self, me: usize, entry: &Entry, first: bool) {
+        match &entry.payload {
+            Payload::Empty => {
+                if self.members[me].leads() && entry.term == self.members[me].term {
+                    self.promote(me);
+                }
+            }
+            Payload::NoSpace(on) => {
+                self.members[me].store.set_no_space(*on);
+                if self.members[me].promoted {
+                    self.agree_on_alarm(me);
+                }
+            }
+            Payload::Write(proposal) => self.apply_write(me, proposal, first),
+        }
+    }
+
+    /// Whether a follower that can be reached lacks something of what this leader has.
+    fn lacks(&self, me: usize, peer: usize) -> bool {
+        let (leader, follower) = (&self.members[me], &self.members[peer]);
+        peer != me
+            && leader.leads()
+            && leader.runs()
+            && follower.runs()
+            && self.links.is_open(me, peer)
+            && (follower.leader != Some(me)
+                || follower.term != leader.term
+                || follower.commit < leader.commit
+                || leader.progress[peer].matched < leader.log.len())
+    }
+
+    /// A leader will look at the next heartbeat what this follower lacks.
+    pub(crate) fn arm_resync(&mut self, me: usize, peer: usize) {
+        let leader = &mut self.members[me];
+        if leader.leads() && !std::mem::replace(&mut leader.progress[peer].resync_armed, true) {
+            let wait_ns = self.chance.random_range(1..=self.config.heartbeat_ms * MS);
+            self.schedule_local(wait_ns, me, Local::Resync { peer });
+        }
+    }
+
+    /// After a change of who can be reached.
+    pub(crate) fn arm_resyncs(&mut self, me: usize) {
+        for peer in 0..self.members.len() {
+            if self.lacks(me, peer) {
+                self.arm_resync(me, peer);
+            }
+        }
+    }
+
+    pub(crate) fn resync(&mut self, me: usize, peer: usize) {
+        if !self.members[me].leads() {
+            return;
+        }
+        self.members[me].progress[peer].resync_armed = false;
+        if self.lacks(me, peer) {
+            let progress = &mut self.members[me].progress[peer];
+            progress.next = progress.matched + 1;
+            self.send_append(me, peer);
+            self.arm_resync(me, peer);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What is going to happen in a world: its events, ordered by time and then by the order in which they were scheduled.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use tenure::kv::Request;
+
+use super::peer::PeerMessage;
+use super::wire::Outcome;
+
+/// Something that happens at one instant.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A client's timer, or the run's own, may be due.
+    Timer { slot: usize, generation: u32 },
+    /// A request reaches a member.
+    Request(Arc<Incoming>),
+    /// The answer to a call reaches the client.
+    Answer { call: u64, outcome: Arc<Outcome> },
+    /// The request to open a watch reaches its member.
+    WatchOpens { watch: u64, member: usize },
+    /// The request for a watch's progress reaches its member.
+    WatchProgress { watch: u64, member: usize },
+    /// The next message of a watch reaches its client.
+    WatchTold { watch: u64 },
+    /// The client finds a watch's connection broken.
+    WatchBreaks { watch: u64 },
+    /// A message between members arrives.
+    Peer { from: usize, to: usize, message: Box<PeerMessage> },
+    /// Something within a member; void if the member was started anew since.
+    Local { member: usize, boot: u32, what: Local },
+    /// A flapping link changes its state.
+    Flap { index: usize, generation: u32 },
+}
+
+/// A request under way to a member, or at it.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) call: u64,
+    /// The network's double of a request; nobody waits for its answer.
+    pub(crate) double: bool,
+    pub(crate) client: usize,
+    pub(crate) member: usize,
+    pub(crate) request: Arc<Request>,
+}
+
+/// What happens within one member.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Local {
+    /// A leader's own log is durable up to here.
+    Synced { term: u64, index: usize },
+    /// It has heard of no leader for too long.
+    ElectionTimeout { generation: u32 },
+    /// As a leader it has not heard of a majority for too long.
+    QuorumTimeout { generation: u32 },
+    /// It has had no leader for three election timeouts.
+    Leaderless { generation: u32 },
+    /// As a leader it sends a follower what that one may lack.
+    Resync { peer: usize },
+    /// It looks for expired leases.
+    Scan { generation: u32 },
+    /// A goroutine of the lease scan proposes a revocation.
+    Revoke { lease: i64 },
+    /// It serves its unsynced watches.
+    WatchSync,
+    /// It looks for requests that have waited too long.
+    RequestTimeouts,
+    /// It asks once more for the confirmation that its reads wait for.
+    ReadRetry,
+    /// It sends a renewal once more to whom it takes for the leader.
+    RenewRetry { forward: u64 },
+}
+
+impl Event {
+    /// The member that has to be up and running for it, if one has.
+    pub(crate) fn member(&self) -> Option<usize> {
+        match self {
+            Self::Request(incoming) => Some(incoming.member),
+            Self::WatchOpens { member, .. } | Self::WatchProgress { member, .. } => Some(*member),
+            Self::Peer { to, .. } => Some(*to),
+            Self::Local { member, .. } => Some(*member),
+            Self::Timer { .. }
+            | Self::Answer { .. }
+            | Self::WatchTold { .. }
+            | Self::WatchBreaks { .. }
+            | Self::Flap { .. } => None,
+        }
+    }
+}
+
+struct Scheduled {
+    at_ns: u64,
+    sequence: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at_ns, self.sequence).cmp(&(other.at_ns, other.sequence))
+    }
+}
+
+/// The events to come.
+#[derive(Default)]
+pub(crate) struct Agenda {
+    heap: BinaryHeap<Reverse<Scheduled>>,
+    sequence: u64,
+    /// How many events have happened.
+    pub(crate) happened: u64,
+}
+
+impl Agenda {
+    /// Adds an event.
+    pub(crate) fn push(&mut self, at_ns: u64, event: Event) {
+        self.sequence += 1;
+        self.heap.push(Reverse(Scheduled { at_ns, sequence: self.sequence, event }));
+    }
+
+    /// When the next event is.
+    pub(crate) fn next_at_ns(&self) -> Option<u64> {
+        self.heap.peek().map(|Reverse(next)| next.at_ns)
+    }
+
+    /// The next event without its time.
+    pub(crate) fn peek(&self) -> Option<&Event> {
+        self.heap.peek().map(|Reverse(next)| &next.event)
+    }
+
+    /// Takes the next event out, if it is due.
+    pub(crate) fn pop_due(&mut self, now_ns: u64) -> Option<Event> {
+        if self.next_at_ns()? > now_ns {
+            return None;
+        }
+        self.happened += 1;
+        self.heap.pop().map(|Reverse(next)| next.event)
+    }
+
+    /// Throws the next event away, without counting it.
+    pub(crate) fn discard(&mut self) {
+        self.heap.pop();
+    }
+
+    /// Throws everything away.
+    pub(crate) fn clear(&mut self) {
+        self.heap.clear();
+    }
+}

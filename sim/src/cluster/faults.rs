@@ -1,0 +1,287 @@
+//! Carrying out faults, and undoing them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tenure::kv::Request;
+
+use super::core::{Core, MS};
+use super::event::Event;
+use super::links::Link;
+use super::peer::Proposal;
+use crate::fault::Fault;
+use crate::history::What;
+use crate::node::Node;
+
+/// The faults that are in force.
+#[derive(Default)]
+pub(crate) struct ActiveFaults {
+    by_index: BTreeMap<usize, Active>,
+}
+
+struct Active {
+    fault: Fault,
+    /// Of a flapping link: whether it is cut now.
+    cut: bool,
+    generation: u32,
+}
+
+impl ActiveFaults {
+    /// Whether the NOSPACE alarm is to be on.
+    pub(crate) fn no_space(&self) -> bool {
+        self.by_index.values().any(|active| active.fault == Fault::NoSpace)
+    }
+
+    /// The drift that the newest fault wants for a node.
+    fn drift_ppm(&self, wanted: Node) -> Option<i64> {
+        self.by_index.values().rev().find_map(|active| match active.fault {
+            Fault::ClockDrift { node, ppm } if node == wanted => Some(ppm),
+            _ => None,
+        })
+    }
+
+    fn slow_disk_ms(&self, wanted: Node) -> u64 {
+        let slowest = self.by_index.values().filter_map(|active| match active.fault {
+            Fault::SlowCommit { node, max_ms } if node == wanted => Some(max_ms),
+            _ => None,
+        });
+        slowest.max().unwrap_or(0)
+    }
+}
+
+impl Core {
+    /// A fault begins.
+    pub(crate) fn inject(&mut self, index: usize, fault: &Fault) {
+        self.record(Node::World, What::FaultBegins { index, fault: fault.clone() });
+        if lasts(fault) {
+            let active = Active { fault: fault.clone(), cut: false, generation: 0 };
+            self.faults.by_index.insert(index, active);
+        }
+        match fault {
+            Fault::Crash { node } => self.crash(*node),
+            Fault::Pause { node } => self.pause(*node),
+            Fault::Flap { .. } => self.flap(index, 0),
+            Fault::ClockJump { node, ahead_ms } => self.jump_clock(*node, *ahead_ms),
+            Fault::LeaderChange => self.transfer_leadership(),
+            Fault::Compact { keep } => self.compact(*keep),
+            other => self.change_state(other, true),
+        }
+    }
+
+    /// A fault ends.
+    pub(crate) fn heal(&mut self, index: usize, fault: &Fault) {
+        let Some(active) = self.faults.by_index.remove(&index) else { return };
+        self.record(Node::World, What::FaultEnds { index });
+        match fault {
+            Fault::Crash { node } => self.restart(*node),
+            Fault::Pause { node } => self.resume(*node),
+            Fault::Flap { links, .. } => {
+                if active.cut {
+                    self.cut(links, false);
+                }
+            }
+            other => self.change_state(other, false),
+        }
+    }
+
+    /// Every fault ends.
+    pub(crate) fn calm(&mut self) {
+        let active: Vec<(usize, Fault)> =
+            self.faults.by_index.iter().map(|(&index, active)| (index, active.fault.clone())).collect();
+        for (index, fault) in active {
+            self.heal(index, &fault);
+        }
+        self.record(Node::World, What::Calm);
+    }
+
+    /// Faults that are a state of links or nodes.
+    fn change_state(&mut self, fault: &Fault, on: bool) {
+        match fault {
+            Fault::Cut { links } => self.cut(links, on),
+            Fault::Loss { links, per_mille } => {
+                self.change_links(links, |link| add(&mut link.loss_per_mille, *per_mille, on));
+            }
+            Fault::Delay { links, max_ms } => {
+                self.change_links(links, |link| add_ns(&mut link.delay_max_ns, *max_ms, on));
+            }
+            Fault::Duplicate { links, per_mille, max_ms } => self.change_links(links, |link| {
+                add(&mut link.duplicate_per_mille, *per_mille, on);
+                add_ns(&mut link.duplicate_max_ns, *max_ms, on);
+            }),
+            Fault::AnswerLost { client: Node::Client(client), per_mille } => {
+                if let Some(process) = self.clients.get_mut(*client as usize) {
+                    add(&mut process.answer_lost_per_mille, *per_mille, on);
+                }
+            }
+            Fault::ClockDrift { node, .. } => self.settle_drift(*node),
+            Fault::SlowCommit { node, .. } => {
+                let slow_ns = self.faults.slow_disk_ms(*node) * MS;
+                if let Some(member) = self.member_of(*node) {
+                    self.members[member].slow_disk_ns = slow_ns;
+                }
+            }
+            Fault::NoSpace => {
+                if let Some(leader) = self.newest_leader().filter(|&leader| self.members[leader].promoted) {
+                    self.agree_on_alarm(leader);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn member_of(&self, node: Node) -> Option<usize> {
+        match node {
+            Node::Member(index) => Some(index as usize).filter(|&index| index < self.members.len()),
+            Node::World | Node::Client(_) => None,
+        }
+    }
+
+    fn client_of(&self, node: Node) -> Option<usize> {
+        match node {
+            Node::Client(index) => Some(index as usize).filter(|&index| index < self.clients.len()),
+            Node::World | Node::Member(_) => None,
+        }
+    }
+
+    fn node_number(&self, node: Node) -> Option<usize> {
+        self.member_of(node).or_else(|| self.client_of(node).map(|client| self.client_node(client)))
+    }
+
+    fn change_links(&mut self, links: &[(Node, Node)], change: impl Fn(&mut Link)) {
+        for &(from, to) in links {
+            if let (Some(from), Some(to)) = (self.node_number(from), self.node_number(to))
+                && from != to
+                && let Some(link) = self.links.link(from, to)
+            {
+                change(link);
+            }
+        }
+        self.shaken = true;
+    }
+
+    fn cut(&mut self, links: &[(Node, Node)], on: bool) {
+        self.change_links(links, |link| add(&mut link.cuts, 1, on));
+        if !on {
+            self.release_held();
+            self.release_streams();
+        }
+    }
+
+    /// A flapping link's time in one state is over.
+    pub(crate) fn flap(&mut self, index: usize, generation: u32) {
+        let Some(active) = self.faults.by_index.get_mut(&index) else { return };
+        let Fault::Flap { links, period_ms } = active.fault.clone() else { return };
+        if active.generation != generation {
+            return;
+        }
+        active.cut = !active.cut;
+        active.generation += 1;
+        let (on, generation) = (active.cut, active.generation);
+        self.cut(&links, on);
+        self.schedule(period_ms.max(1) * MS, Event::Flap { index, generation });
+    }
+
+    fn settle_drift(&mut self, node: Node) {
+        let wanted = self.faults.drift_ppm(node);
+        let now_ns = self.now_ns;
+        if let Some(client) = self.client_of(node) {
+            let process = &mut self.clients[client];
+            process.clock.set_drift(now_ns, wanted.unwrap_or(process.drift_ppm));
+            self.rearm_timers(client);
+        } else if let Some(member) = self.member_of(node) {
+            self.members[member].clock.set_drift(now_ns, wanted.unwrap_or(0));
+            self.arm_scan(member);
+        }
+    }
+
+    fn jump_clock(&mut self, node: Node, ahead_ms: u64) {
+        let now_ns = self.now_ns;
+        if let Some(client) = self.client_of(node) {
+            self.clients[client].clock.jump(now_ns, ahead_ms * MS);
+            self.rearm_timers(client);
+        } else if let Some(member) = self.member_of(node) {
+            self.members[member].clock.jump(now_ns, ahead_ms * MS);
+            self.arm_scan(member);
+        }
+    }
+
+    fn crash(&mut self, node: Node) {
+        if let Some(client) = self.client_of(node) {
+            return self.crash_client(client);
+        }
+        let Some(me) = self.member_of(node) else { return };
+        self.members[me].crashes += 1;
+        if self.members[me].crashes > 1 {
+            return;
+        }
+        self.record(node, What::Crashed);
+        self.reset_calls(me);
+        self.reset_watches(me);
+        self.members[me].lose_memory();
+        self.shaken = true;
+    }
+
+    fn restart(&mut self, node: Node) {
+        if let Some(client) = self.client_of(node) {
+            return self.restart_client(client);
+        }
+        let Some(me) = self.member_of(node) else { return };
+        self.members[me].crashes -= 1;
+        if self.members[me].is_up() {
+            self.record(node, What::Started);
+            self.arm_leaderless(me);
+            self.shaken = true;
+        }
+    }
+
+    fn pause(&mut self, node: Node) {
+        if let Some(client) = self.client_of(node) {
+            return self.pause_client(client);
+        }
+        let Some(me) = self.member_of(node) else { return };
+        self.members[me].pauses += 1;
+        if self.members[me].pauses == 1 {
+            self.record(node, What::Paused);
+            self.shaken = true;
+        }
+    }
+
+    /// The member goes on, and takes in what came meanwhile: long after whoever sent it has given up, perhaps.
+    fn resume(&mut self, node: Node) {
+        if let Some(client) = self.client_of(node) {
+            return self.resume_client(client);
+        }
+        let Some(me) = self.member_of(node) else { return };
+        self.members[me].pauses -= 1;
+        if self.members[me].is_paused() {
+            return;
+        }
+        self.record(node, What::Resumed);
+        self.shaken = true;
+        self.take_inbox(me);
+    }
+
+    /// The history up to `keep` revisions before the present one goes.
+    fn compact(&mut self, keep: u64) {
+        let Some(leader) = self.newest_leader() else { return };
+        let revision = self.members[leader].store.revision() - keep.cast_signed();
+        if revision > self.members[leader].store.compact_revision() {
+            let request = Arc::new(Request::Compact { revision, physical: false });
+            let id = self.fresh_id();
+            self.propose(leader, Proposal { id, call: None, request });
+        }
+    }
+}
+
+/// Whether a fault is a state that has an end.
+fn lasts(fault: &Fault) -> bool {
+    !matches!(fault, Fault::ClockJump { .. } | Fault::LeaderChange | Fault::Compact { .. })
+}
+
+fn add(count: &mut u32, by: u32, on: bool) {
+    *count = if on { count.saturating_add(by) } else { count.saturating_sub(by) };
+}
+
+fn add_ns(count: &mut u64, by_ms: u64, on: bool) {
+    *count = if on { count.saturating_add(by_ms * MS) } else { count.saturating_sub(by_ms * MS) };
+}

@@ -1,0 +1,108 @@
+//! The directional links between nodes: which are cut, lossy, slow or doubling at the moment, and what that does to a
+//! message.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::config::Span;
+
+/// The present state of one link. Faults add to it and take away exactly what they added.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Link {
+    /// How many cuts are in force.
+    pub(crate) cuts: u32,
+    /// Lost messages of a thousand.
+    pub(crate) loss_per_mille: u32,
+    /// At most this much extra delay.
+    pub(crate) delay_max_ns: u64,
+    /// Doubled requests of a thousand.
+    pub(crate) duplicate_per_mille: u32,
+    /// The double comes at most this much later.
+    pub(crate) duplicate_max_ns: u64,
+}
+
+/// What becomes of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// It arrives after this many nanoseconds.
+    Arrives(u64),
+    /// The network lost it.
+    Lost,
+    /// The link is cut.
+    Cut,
+}
+
+/// All links; nodes are numbered members first, then clients.
+#[derive(Debug)]
+pub(crate) struct Links {
+    from_to: Vec<Vec<Link>>,
+}
+
+/// From this loss on no row of heartbeats gets through within an election timeout.
+const DEAF_PER_MILLE: u32 = 800;
+
+impl Links {
+    /// Links among `nodes` nodes, all in order.
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self { from_to: vec![vec![Link::default(); nodes]; nodes] }
+    }
+
+    /// Makes room for one node more.
+    pub(crate) fn add_node(&mut self) {
+        for row in &mut self.from_to {
+            row.push(Link::default());
+        }
+        let nodes = self.from_to.len() + 1;
+        self.from_to.push(vec![Link::default(); nodes]);
+    }
+
+    /// One link to change; `None` if there is no such node.
+    pub(crate) fn link(&mut self, from: usize, to: usize) -> Option<&mut Link> {
+        self.from_to.get_mut(from)?.get_mut(to)
+    }
+
+    /// Whether anything passes.
+    pub(crate) fn is_open(&self, from: usize, to: usize) -> bool {
+        self.from_to[from][to].cuts == 0
+    }
+
+    /// Whether heartbeats pass often enough.
+    pub(crate) fn carries_heartbeats(&self, from: usize, to: usize) -> bool {
+        let link = &self.from_to[from][to];
+        link.cuts == 0 && link.loss_per_mille < DEAF_PER_MILLE
+    }
+
+    /// Draws what becomes of one message.
+    pub(crate) fn pass(&self, from: usize, to: usize, delay_us: Span, rng: &mut ChaCha8Rng) -> Passage {
+        let link = &self.from_to[from][to];
+        if link.cuts > 0 {
+            return Passage::Cut;
+        }
+        if happens(rng, link.loss_per_mille) {
+            return Passage::Lost;
+        }
+        let mut delay_ns = draw_us(rng, delay_us);
+        if link.delay_max_ns > 0 {
+            delay_ns += rng.random_range(0..=link.delay_max_ns);
+        }
+        Passage::Arrives(delay_ns)
+    }
+
+    /// Draws whether a request is doubled, and then how much later the double comes.
+    pub(crate) fn doubles(&self, from: usize, to: usize, rng: &mut ChaCha8Rng) -> Option<u64> {
+        let link = &self.from_to[from][to];
+        happens(rng, link.duplicate_per_mille).then(|| rng.random_range(0..=link.duplicate_max_ns))
+    }
+}
+
+/// Draws a span of microseconds, in nanoseconds; one in 64 takes up to eight times longer, as real networks and disks do.
+pub(crate) fn draw_us(rng: &mut ChaCha8Rng, span: Span) -> u64 {
+    let longest = span.max.max(span.min);
+    let drawn_ns = rng.random_range(span.min * 1_000..=longest * 1_000);
+    if rng.random_range(0..64_u32) == 0 { drawn_ns * rng.random_range(2..=8) } else { drawn_ns }
+}
+
+/// Draws whether something of this probability, in thousandths, happens. Draws nothing for 0.
+pub(crate) fn happens(rng: &mut ChaCha8Rng, per_mille: u32) -> bool {
+    per_mille > 0 && rng.random_range(0..1_000) < per_mille
+}

@@ -1,0 +1,78 @@
+//! What members say to each other: Raft's messages, and etcd's forwarding of proposals, reads and renewals.
+
+use std::sync::Arc;
+
+use tenure::kv::Request;
+
+/// One entry of the replicated log; its place is its index.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// The term of the leader that appended it.
+    pub(crate) term: u64,
+    /// What it does.
+    pub(crate) payload: Payload,
+}
+
+/// What an entry does.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// Nothing: with it a leader begins its term.
+    Empty,
+    /// A write to the store.
+    Write(Proposal),
+    /// Raises or clears the NOSPACE alarm.
+    NoSpace(bool),
+}
+
+/// A write on its way into the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Proposal {
+    /// Its number in the run, by which the member that proposed it knows it again.
+    pub(crate) id: u64,
+    /// Of which call, if a client asked for it.
+    pub(crate) call: Option<u64>,
+    /// The write.
+    pub(crate) request: Arc<Request>,
+}
+
+/// A message between members. `term` is always the sender's.
+#[derive(Clone, Debug)]
+pub(crate) enum PeerMessage {
+    /// Raft's MsgApp: the log goes on after `prev_index` with `entries`, and is committed up to `commit`.
+    Append { term: u64, prev_index: usize, prev_term: u64, entries: Vec<Arc<Entry>>, commit: usize },
+    /// Raft's MsgAppResp: the log matches up to `matched`, or (`None`) does not; `commit` is always safe to go on from.
+    AppendAck { term: u64, matched: Option<usize>, commit: usize },
+    /// What Raft tells by heartbeat: committed up to here, which the receiver is known to have.
+    Commit { term: u64, commit: usize },
+    /// Raft's MsgVote and MsgPreVote (`pre`: `term` is then the one after the sender's); `forced` by a leader's transfer.
+    AskVote { term: u64, pre: bool, forced: bool, last_index: usize, last_term: u64 },
+    /// The answer; `term` is the granted one, or the refuser's.
+    Vote { term: u64, pre: bool, granted: bool },
+    /// Raft's MsgTimeoutNow: stand at once.
+    TimeoutNow { term: u64 },
+    /// A heartbeat that asks for a confirmation of leadership.
+    Probe { term: u64, confirmation: u64 },
+    /// The confirmation.
+    ProbeAck { term: u64, confirmation: u64 },
+    /// A follower forwards a proposal.
+    Propose(Proposal),
+    /// A follower asks from which index on it may read.
+    AskReadIndex { round: u64 },
+    /// The leader's answer.
+    ReadIndex { round: u64, index: usize },
+    /// A follower forwards a renewal, or the question how long a lease still lives.
+    AskLease { forward: u64, lease: i64, renew: bool },
+    /// The answer to it.
+    Lease { forward: u64, said: LeaseSaid },
+}
+
+/// What a leader says of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseSaid {
+    /// Renewed: its full time to live in seconds. Asked: the seconds that are left.
+    Lives { ttl_s: i64 },
+    /// There is none.
+    Missing,
+    /// Whoever was asked does not lead.
+    NotPrimary,
+}

@@ -1,0 +1,153 @@
+//! How a member takes in a client's request, and what it does when a write is applied.
+
+use std::sync::Arc;
+
+use rand::Rng;
+use tenure::kv::{Op, Request, Response, Txn};
+use tenure::wire::Status;
+
+use super::call::{Asker, is_write};
+use super::core::Core;
+use super::event::{Incoming, Local};
+use super::member::member_id;
+use super::peer::{Payload, Proposal};
+use super::reads::Confirm;
+use super::wire::{no_leader, timed_out};
+use crate::history::What;
+use crate::store::response_header;
+
+impl Core {
+    /// A request is at the member, which runs.
+    pub(crate) fn serve(&mut self, incoming: &Incoming) {
+        let (me, asker) = (incoming.member, self.call_arrived(incoming));
+        let request = &incoming.request;
+        if let Request::Status = **request {
+            return self.answer_status(me, asker);
+        }
+        if self.members[me].leader.is_none() {
+            return self.answer(me, asker, Err(no_leader()));
+        }
+        if let Err(status) = self.members[me].store.check(request) {
+            return self.answer(me, asker, Err(status));
+        }
+        match &**request {
+            Request::Range(range) if range.serializable => self.read(me, asker, request),
+            Request::Txn(txn) if !is_write(request) && is_serializable(txn) => self.read(me, asker, request),
+            Request::LeaseLeases => self.read(me, asker, request),
+            Request::LeaseKeepAlive { id } => self.ask_lease(me, asker, *id, true, false),
+            Request::LeaseTimeToLive { id, keys } => self.ask_lease(me, asker, *id, false, *keys),
+            Request::LeaseGrant { id: 0, ttl_s } => {
+                let id = ((self.chance.next_u64() >> 1) as i64).max(1);
+                self.propose_write(me, asker, Arc::new(Request::LeaseGrant { id, ttl_s: *ttl_s }));
+            }
+            other if is_write(other) => self.propose_write(me, asker, Arc::clone(request)),
+            _ => self.await_confirmation(me, Confirm::Read(asker, Arc::clone(request))),
+        }
+    }
+
+    fn propose_write(&mut self, me: usize, asker: Asker, request: Arc<Request>) {
+        let id = self.fresh_id();
+        self.members[me].proposals.insert(id, asker);
+        self.await_timeout(me, id);
+        self.propose(me, Proposal { id, call: Some(asker.call), request });
+    }
+
+    /// Notes that what has this number must not wait longer than etcd lets it.
+    pub(crate) fn await_timeout(&mut self, me: usize, id: u64) {
+        let timeout_ns = self.request_timeout_ns();
+        let at_ns = self.now_ns + timeout_ns;
+        let timeouts = &mut self.members[me].timeouts;
+        timeouts.push_back((at_ns, id));
+        if timeouts.len() == 1 {
+            self.schedule_local(timeout_ns, me, Local::RequestTimeouts);
+        }
+    }
+
+    pub(crate) fn time_requests_out(&mut self, me: usize) {
+        while let Some(&(at_ns, id)) = self.members[me].timeouts.front() {
+            let member = &mut self.members[me];
+            let open = member.proposals.contains_key(&id) || member.forwards.contains_key(&id);
+            if open && at_ns > self.now_ns {
+                return self.schedule_local(at_ns - self.now_ns, me, Local::RequestTimeouts);
+            }
+            member.timeouts.pop_front();
+            if let Some(asker) = member.proposals.remove(&id) {
+                self.answer(me, asker, Err(timed_out()));
+            }
+            self.time_forward_out(me, id);
+        }
+    }
+
+    fn answer_status(&mut self, me: usize, asker: Asker) {
+        let member = &self.members[me];
+        let response = Response::Status {
+            header: member.header(),
+            version: self.config.version.to_string(),
+            leader: member.leader.map_or(0, member_id),
+        };
+        self.answer(me, asker, Ok(Arc::new(response)));
+    }
+
+    /// Answers with what the store said, in this member's name.
+    pub(crate) fn answer_stamped(&mut self, me: usize, asker: Asker, said: Result<Response, Status>) {
+        let mine = self.members[me].header();
+        let outcome = said.map(|mut response| {
+            let header = response_header(&mut response);
+            *header = tenure::kv::Header { revision: header.revision, ..mine };
+            Arc::new(response)
+        });
+        self.answer(me, asker, outcome);
+    }
+
+    /// A committed write comes to this member's store; `first`: no member has applied it yet.
+    pub(crate) fn apply_write(&mut self, me: usize, proposal: &Proposal, first: bool) {
+        let local_ns = self.members[me].clock.local_ns(self.now_ns);
+        let member = &mut self.members[me];
+        let applied = member.store.apply(&proposal.request);
+        let told = member.hub.on_applied(&member.store, &applied.events);
+        if let Ok(Response::LeaseGrant { grant, .. }) = &applied.result {
+            member.lessor.granted(grant.id, grant.ttl_s, local_ns);
+            if member.promoted {
+                self.arm_scan(me);
+            }
+        }
+        if let Request::LeaseRevoke { id } = *proposal.request {
+            self.members[me].lessor.revoked(id);
+            self.release_blocked(me, id);
+        }
+        if first {
+            let what = What::Committed {
+                revision: self.members[me].store.revision(),
+                call: proposal.call,
+                request: Arc::clone(&proposal.request),
+                events: applied.events,
+            };
+            self.record_member(me, what);
+        }
+        self.tell_watches(me, told);
+        if let Some(asker) = self.members[me].proposals.remove(&proposal.id) {
+            self.answer_stamped(me, asker, applied.result);
+        }
+    }
+
+    /// A leader brings the NOSPACE alarm to what the faults want it to be.
+    pub(crate) fn agree_on_alarm(&mut self, me: usize) {
+        if self.members[me].store.no_space() != self.faults.no_space() {
+            self.append(me, Payload::NoSpace(self.faults.no_space()));
+        }
+    }
+
+    /// A member knows a leader again, or another.
+    pub(crate) fn leader_appeared(&mut self, me: usize) {
+        self.fail_round(me);
+        self.forward_again(me);
+    }
+}
+
+fn is_serializable(txn: &Txn) -> bool {
+    txn.success.iter().chain(&txn.failure).all(|op| match op {
+        Op::Range(range) => range.serializable,
+        Op::Txn(inner) => is_serializable(inner),
+        Op::Put(_) | Op::Delete(_) => false,
+    })
+}

@@ -1,0 +1,243 @@
+//! The handle to one simulated world, and the task that lets its events happen when madsim's clock reaches them.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use madsim::runtime::Handle;
+use madsim::time::{Sleep, TimeHandle};
+use tenure::wire::Wire;
+use tenure::{Etcd, EtcdOptions, Runtime};
+
+use super::client::{ClientEnv, ClientProcess, ClientRuntime, Owner, Program, SimSleep};
+use super::clock::Clock;
+use super::config::{ClientConfig, ClusterConfig};
+use super::core::Core;
+use super::member::MemberStatus;
+use super::wire::SimWire;
+use crate::fault::Fault;
+use crate::history::{Recorder, What};
+use crate::node::Node;
+use crate::store::Store;
+
+/// One run's world: an etcd cluster, links, client processes and faults, inside a madsim runtime. Cheap to clone.
+///
+/// Everything happens on the one thread of the runtime. Call [`World::finish`] at the end, or its memory leaks.
+#[derive(Clone)]
+pub struct World {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    time: TimeHandle,
+    core: Mutex<Core>,
+}
+
+impl World {
+    /// A new world, whose cluster already has a leader. Must be called inside a madsim runtime, at its beginning.
+    pub fn new(seed: u64, config: ClusterConfig, recorder: Recorder) -> Self {
+        let time = TimeHandle::current();
+        let core = Core::new(seed, config, recorder, elapsed_ns(&time));
+        let world = Self { shared: Arc::new(Shared { time: time.clone(), core: Mutex::new(core) }) };
+        let origin = time.now_instant() - time.elapsed();
+        let sleep = Box::pin(madsim::time::sleep(Duration::ZERO));
+        madsim::task::spawn(Pump { world: world.clone(), origin, sleep, armed: BinaryHeap::new() });
+        world
+    }
+
+    /// True simulated time since the run's start, in nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        elapsed_ns(&self.shared.time)
+    }
+
+    /// Waits until true simulated time is `at_ns`. Cancel safe.
+    pub async fn sleep_until_ns(&self, at_ns: u64) {
+        let deadline = tenure::Instant::from_nanos(at_ns);
+        SimSleep { world: self.clone(), owner: Owner::World, deadline, slot: None }.await;
+    }
+
+    /// Records a step now. Steps of a client that has crashed, or come to its end, are left out.
+    pub fn record(&self, node: Node, what: What) {
+        self.with(|core| {
+            let silent = matches!(node, Node::Client(index)
+                if core.clients.get(index as usize).is_some_and(|process| !process.alive));
+            if !silent {
+                core.record(node, what);
+            }
+        });
+    }
+
+    /// Adds a client process, which starts at once. Gives its index. Its process ends when `program` does, with
+    /// everything that it left running.
+    pub fn add_client(&self, config: ClientConfig, program: Program) -> u32 {
+        let client = self.with(|core| {
+            core.add_client(ClientProcess {
+                node: None,
+                life: 0,
+                alive: false,
+                crashes: 0,
+                pauses: 0,
+                clock: Clock::new(config.clock_offset_ms * 1_000_000, config.drift_ppm),
+                drift_ppm: config.drift_ppm,
+                answer_lost_per_mille: 0,
+            })
+        });
+        let world = self.clone();
+        let node = Handle::current()
+            .create_node()
+            .name(Node::Client(client as u32).to_string())
+            .init(move || {
+                let (world, program) = (world.clone(), Arc::clone(&program));
+                async move {
+                    let env = world.client_env(client);
+                    let life = env.life;
+                    program(env).await;
+                    world.with(|core| core.end_life(client, life));
+                }
+            })
+            .build();
+        self.with(|core| core.clients[client].node = Some(node.id()));
+        client as u32
+    }
+
+    fn client_env(&self, client: usize) -> ClientEnv {
+        let (life, members) = self.with(|core| (core.begin_life(client), core.members.len()));
+        let node = Handle::current().get_node(madsim::plugin::node());
+        let runtime: Arc<dyn Runtime> = Arc::new(ClientRuntime { world: self.clone(), client, life, node });
+        let wires: Vec<Arc<dyn Wire>> = (0..members)
+            .map(|member| Arc::new(SimWire { world: self.clone(), client, life, member }) as Arc<dyn Wire>)
+            .collect();
+        let options = EtcdOptions { first_endpoint: client, ..EtcdOptions::default() };
+        let etcd = Etcd::over(wires.clone(), Arc::clone(&runtime), options);
+        ClientEnv { index: client as u32, life, etcd, wires, runtime, world: self.clone() }
+    }
+
+    /// Lets the fault with this place in the plan begin, and records it. A fault for which there is no node is ignored.
+    pub fn inject(&self, index: usize, fault: &Fault) {
+        self.with(|core| core.inject(index, fault));
+    }
+
+    /// Undoes a fault, and records it. Nothing happens if it is not active (it had no duration).
+    pub fn heal(&self, index: usize, fault: &Fault) {
+        self.with(|core| core.heal(index, fault));
+    }
+
+    /// Undoes every fault that is still active, and records that from here on none will come.
+    pub fn calm(&self) {
+        self.with(Core::calm);
+    }
+
+    /// The member that leads in the newest term, if one is up and leads.
+    pub fn leader(&self) -> Option<u32> {
+        self.with(|core| core.newest_leader().map(|member| member as u32))
+    }
+
+    /// What each member is at the moment.
+    pub fn members(&self) -> Vec<MemberStatus> {
+        self.with(|core| core.members.iter().map(|member| member.status()).collect())
+    }
+
+    /// What is committed and applied: the state of the member that is furthest ahead.
+    pub fn store_now(&self) -> Store {
+        self.with(|core| core.newest_store().clone())
+    }
+
+    /// How many events have happened: what a run costs.
+    pub fn events_happened(&self) -> u64 {
+        self.with(|core| core.agenda.happened)
+    }
+
+    /// Ends the world: every client is killed, without a word to etcd or the history, and the memory set free.
+    pub async fn finish(&self) {
+        self.with(Core::finish);
+        madsim::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    /// Does something to the world's state at the present time, then what comes of it for the clients' nodes.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
+        let (value, effects, pump) = {
+            let mut core = self.shared.core.lock().unwrap_or_else(PoisonError::into_inner);
+            core.now_ns = core.now_ns.max(self.now_ns());
+            let value = work(&mut core);
+            core.settle();
+            (value, std::mem::take(&mut core.effects), core.take_pump_waker())
+        };
+        for effect in effects {
+            effect.carry_out();
+        }
+        if let Some(pump) = pump {
+            pump.wake();
+        }
+        value
+    }
+}
+
+fn elapsed_ns(time: &TimeHandle) -> u64 {
+    u64::try_from(time.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// When the pump is to look again, as it left it with the core.
+#[derive(Default)]
+pub(crate) struct PumpState {
+    /// It sleeps until then; events before it must wake it.
+    pub(crate) until_ns: Option<u64>,
+    waker: Option<Waker>,
+}
+
+impl Core {
+    /// The pump, if an event now comes before what it sleeps for.
+    fn take_pump_waker(&mut self) -> Option<Waker> {
+        let next_ns = self.agenda.next_at_ns();
+        let too_late = match (next_ns, self.pump.until_ns) {
+            (Some(next_ns), Some(until_ns)) => next_ns < until_ns,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if too_late || self.finished { self.pump.waker.take() } else { None }
+    }
+}
+
+/// The task that lets events happen. Timers of madsim live until their time comes even when nobody waits any more, so
+/// it keeps in mind which it has set and sets none twice.
+struct Pump {
+    world: World,
+    origin: madsim::time::Instant,
+    sleep: Pin<Box<Sleep>>,
+    armed: BinaryHeap<Reverse<u64>>,
+}
+
+impl Future for Pump {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            let (finished, next_ns) = this.world.with(|core| {
+                core.run_due();
+                let next_ns = core.next_event_ns();
+                core.pump.until_ns = next_ns;
+                core.pump.waker = Some(cx.waker().clone());
+                (core.finished, next_ns)
+            });
+            if finished {
+                return Poll::Ready(());
+            }
+            let Some(next_ns) = next_ns else { return Poll::Pending };
+            let now_ns = this.world.now_ns();
+            while this.armed.peek().is_some_and(|Reverse(armed_ns)| *armed_ns <= now_ns) {
+                this.armed.pop();
+            }
+            if this.armed.peek().is_some_and(|Reverse(armed_ns)| *armed_ns <= next_ns) {
+                return Poll::Pending;
+            }
+            this.sleep.as_mut().reset(this.origin + Duration::from_nanos(next_ns));
+            if this.sleep.as_mut().poll(cx).is_pending() {
+                this.armed.push(Reverse(next_ns));
+                return Poll::Pending;
+            }
+        }
+    }
+}
