@@ -7,6 +7,8 @@
 mod accept;
 mod generate;
 mod play;
+#[cfg(unix)]
+mod run;
 mod script;
 mod show;
 mod shrink;
@@ -23,6 +25,8 @@ use tenure::{Runtime, TokioRuntime};
 
 pub use accept::Accepted;
 pub use play::Difference;
+#[cfg(unix)]
+pub use run::{ConformOptions, run};
 pub use script::Step;
 
 use crate::store::{EtcdVersion, Planted, SingleConfig, StoreConfig, UnknownVersion};
@@ -92,6 +96,21 @@ pub enum ConformError {
         /// How many keys it holds.
         keys: i64,
     },
+    /// A real server could not be started.
+    #[cfg(unix)]
+    #[error(transparent)]
+    Start(crate::real::RealError),
+    /// This is no endpoint.
+    #[error("bad endpoint {endpoint:?}: {reason}")]
+    Endpoint {
+        /// What was given.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The runtime to talk to servers on could not be made.
+    #[error("cannot start a runtime: {0}")]
+    Runtime(std::io::Error),
     /// There is no tokio runtime to talk to servers on.
     #[error("not called from within a tokio runtime")]
     NoRuntime,
