@@ -11,6 +11,7 @@ compile_error!(
 pub mod check;
 pub mod cli;
 pub mod cluster;
+pub mod conform;
 pub mod coverage;
 pub mod fault;
 pub mod history;
@@ -22,6 +23,7 @@ pub mod real;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod serve;
 pub mod store;
 pub mod streams;
 pub mod workload;
