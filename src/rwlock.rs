@@ -258,7 +258,7 @@ impl RwLock {
     async fn follow_writers(&self) -> Result<Option<Writers>, Error> {
         let backend = self.session.backend();
         let mut watch = backend.watch(WatchRequest::prefix(&*self.writers_prefix));
-        if !opened(&mut watch).await? {
+        if opened(&mut watch).await?.is_none() {
             return Ok(None);
         }
         let range = Range { keys_only: true, ..Range::prefix(&*self.writers_prefix) };

@@ -200,11 +200,18 @@ impl Election {
     /// Campaigning while leading is proclaiming.
     async fn again(&self, value: &[u8]) -> Result<Option<Leadership>, Error> {
         let Some(leadership) = self.session.leaderships().find(&self.key) else { return Ok(None) };
-        if !leadership.is_held() {
-            return Ok(None);
+        let proclaimed =
+            if leadership.is_held() { leadership.proclaim(value).await } else { Err(Error::NotHeld) };
+        match proclaimed {
+            Ok(()) => Ok(Some(leadership)),
+            Err(Error::NotHeld) => {
+                // It has ended; its handle must not keep a new candidature out.
+                let ended = leadership.resign().await;
+                tracing::debug!(?ended, "a leadership that had ended was given up");
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
-        leadership.proclaim(value).await?;
-        Ok(Some(leadership))
     }
 
     /// Gets in line; gives the place, the revision of its value, and whether nobody is before.

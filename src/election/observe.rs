@@ -86,7 +86,7 @@ impl Observer {
     /// Opens the watch at "now", then lists.
     async fn follow(&mut self) -> Result<(), Error> {
         let mut watch = self.backend.watch(WatchRequest::prefix(&*self.prefix));
-        if !opened(&mut watch).await? {
+        if opened(&mut watch).await?.is_none() {
             return Ok(());
         }
         let deadline = self.backend.now() + Duration::from_secs(5);

@@ -1,8 +1,8 @@
 //! Waiting until nobody is before in line, with nothing to read between a release and the grant.
 //!
 //! A contender *near* the head (at most [`NEAR`] before it) watches the whole line and takes those who leave off its
-//! list. The watch is opened at "now" (one that starts in the past is served by etcd only every 100 ms), and only once
-//! it is open is the list read, so nothing is missed. One watch tells of those before *and* of the contender's own key,
+//! list. The watch is opened at "now" (one that starts in the past is served by etcd only every 100 ms), and the list that
+//! counts is no older than the watch, so nothing is missed. One watch tells of those before *and* of the contender's own key,
 //! in order of revision, so being granted and still being in line are decided at one revision (etcd 11456, 16221).
 //! A contender *far* back watches the one key that is [`NEAR`] places nearer, so a release wakes a handful, however long
 //! the line.
@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::pin::Pin;
 
+use futures_util::future::join;
 use futures_util::{FutureExt, StreamExt, select_biased};
 
 use super::{Line, keys};
@@ -76,10 +77,12 @@ impl Waiter<'_> {
     async fn near(&self) -> Result<Near, Error> {
         let request = WatchRequest { no_put: true, ..WatchRequest::prefix(&*self.line.scope) };
         let mut watch = self.session.backend().watch(request);
-        if !opened(&mut watch).await? {
-            return Ok(Near::Again);
+        // Both at once, to save a round trip. The list is good if it is no older than the watch; else it is read again.
+        let (opened, listed) = join(opened(&mut watch), self.list()).await;
+        let (Some(open_since), mut listed) = (opened?, listed?) else { return Ok(Near::Again) };
+        if listed.header.revision < open_since {
+            listed = self.list().await?;
         }
-        let listed = self.list().await?;
         if keys(&listed, 0).first().is_none_or(|own| own.create_revision != self.revision) {
             return Err(Error::NotHeld);
         }
@@ -138,7 +141,7 @@ impl Waiter<'_> {
     async fn far(&self, target: &[u8], created: i64) -> Result<(), Error> {
         let request = WatchRequest { no_put: true, ..WatchRequest::key(target) };
         let mut watch = self.session.backend().watch(request);
-        if !opened(&mut watch).await? {
+        if opened(&mut watch).await?.is_none() {
             return Ok(());
         }
         let backend = self.session.backend();
@@ -162,11 +165,11 @@ impl Waiter<'_> {
     }
 }
 
-/// Waits until the watch is open. False if it ended instead.
-pub(crate) async fn opened(watch: &mut WatchStream) -> Result<bool, Error> {
+/// Waits until the watch is open, and gives the revision since which it is; `None` if it ended instead.
+pub(crate) async fn opened(watch: &mut WatchStream) -> Result<Option<i64>, Error> {
     match Pin::as_mut(watch).next().await {
-        Some(Ok(WatchMessage::Created { .. })) => Ok(true),
-        Some(Ok(WatchMessage::Events { .. } | WatchMessage::Compacted { .. })) | None => Ok(false),
+        Some(Ok(WatchMessage::Created { revision })) => Ok(Some(revision)),
+        Some(Ok(WatchMessage::Events { .. } | WatchMessage::Compacted { .. })) | None => Ok(None),
         Some(Err(refusal)) => Err(refusal.into()),
     }
 }

@@ -124,7 +124,7 @@ pub(crate) async fn a_name_that_begins_like_another_is_another(cx: Cx) {
     let session = cx.session().await;
     cx.put(&format!("{}a", cx.name), "not a candidate").await;
     let campaign = election(&cx, &session);
-    cx.soon("the election", campaign.campaign("one")).await.expect("nobody stands");
+    let _held = cx.soon("the election", campaign.campaign("one")).await.expect("nobody stands");
 }
 
 pub(crate) async fn a_restarted_process_keeps_its_leadership(cx: Cx) {
@@ -162,9 +162,22 @@ pub(crate) async fn resigning_twice_is_resigning_once(cx: Cx) {
     let leadership = candidate.campaign("one").await.expect("nobody stands");
     leadership.resign().await.expect("it is held");
     leadership.resign().await.expect("it is resigned already");
-    let next = cx.soon("a new campaign beside the old handle", candidate.campaign("two")).await.expect("free");
+    let next =
+        cx.soon("a new campaign beside the old handle", candidate.campaign("two")).await.expect("free");
     leadership.resign().await.expect("it is resigned already");
     assert!(next.confirm().await.expect("etcd"), "the old handle took nothing from the new leadership");
+}
+
+pub(crate) async fn a_deposed_leader_can_campaign_again(cx: Cx) {
+    let session = cx.session().await;
+    let candidate = election(&cx, &session);
+    let deposed = candidate.campaign("one").await.expect("nobody stands");
+    cx.delete(deposed.key()).await;
+    let again = cx.soon("a new term", candidate.campaign("two")).await.expect("nobody stands");
+    assert!(again.rev() > deposed.rev());
+    assert!(!deposed.is_held());
+    drop(deposed);
+    assert!(again.confirm().await.expect("etcd"), "the deposed one's handle took the new term along");
 }
 
 pub(crate) async fn trying_and_timing_out_leave_no_key(cx: Cx) {

@@ -3,7 +3,7 @@
 
 /// Calls `$callback! { ($args) MODULE { PROMISE => ETCD'S TEST, .. } .. }`.
 macro_rules! for_each_promise {
-    ($callback:ident! ($($args:tt)*)) => {
+    ($callback:ident!(($($args:tt)*))) => {
         $callback! {
             ($($args)*)
             sessions {
@@ -64,6 +64,7 @@ macro_rules! for_each_promise {
                 a_restarted_process_keeps_its_leadership => "v3_election_test.go TestElectionOnSessionRestart",
                 who_does_not_lead_any_more_proclaims_nothing => "",
                 resigning_twice_is_resigning_once => "",
+                a_deposed_leader_can_campaign_again => "",
                 trying_and_timing_out_leave_no_key => "",
                 a_candidate_without_a_lease_is_never_elected => "",
                 a_foreign_key_is_reported => "",

@@ -96,8 +96,12 @@ pub(crate) async fn a_session_without_a_ttl_is_refused(cx: Cx) {
 
 pub(crate) async fn the_deadline_is_earlier_than_the_ttl_by_the_drift_bound(cx: Cx) {
     let before = cx.etcd.now();
-    let session =
-        Session::builder(&cx.etcd).ttl(Duration::from_secs(10)).drift_bound_ppm(100_000).open().await.expect("etcd");
+    let session = Session::builder(&cx.etcd)
+        .ttl(Duration::from_secs(10))
+        .drift_bound_ppm(100_000)
+        .open()
+        .await
+        .expect("etcd");
     let after = cx.etcd.now();
     let deadline = session.deadline().expect("it is alive");
     assert!(deadline >= before + Duration::from_secs(9));

@@ -57,7 +57,11 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
     if let Some(file) = &args.junit {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {
-            return Err(BadInput(format!("--junit {}: there is no folder {}", file.display(), folder.display())));
+            return Err(BadInput(format!(
+                "--junit {}: there is no folder {}",
+                file.display(),
+                folder.display()
+            )));
         }
     }
     keep_panics_quiet();
@@ -129,8 +133,8 @@ fn finish(args: &Args, campaigns: &[(String, Campaign)]) -> Result<u8, BadInput>
             campaigns: campaigns.iter().map(|(named, campaign)| CampaignJson::of(campaign, named)).collect(),
             exit_code,
         };
-        let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| BadInput(format!("--json: {error}")))?;
+        let text =
+            serde_json::to_string_pretty(&document).map_err(|error| BadInput(format!("--json: {error}")))?;
         unless_closed(writeln!(out, "{text}"))?;
     } else if let Some(command) = reproduction(campaigns) {
         unless_closed(writeln!(out, "reproduce with:\n{command}"))?;

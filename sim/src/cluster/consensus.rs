@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rand::RngExt;
 
+use super::clock::Clock;
+use super::config::Planted;
 use super::core::{Core, MS};
 use super::event::{Event, Local};
 use super::links::{Passage, draw_us};
@@ -29,7 +31,9 @@ impl Core {
         for index in 0..count {
             let phase_ns = self.chance.random_range(0..500 * MS);
             let log = vec![Arc::clone(&first)];
-            self.members.push(Member::new(index, store.clone(), FIRST_TERM, log, phase_ns));
+            let mut member = Member::new(index, store.clone(), FIRST_TERM, log, phase_ns);
+            member.clock = Clock::new(0, self.lease_drift_ppm());
+            self.members.push(member);
         }
         let leader = self.chance.random_range(0..count);
         for member in &mut self.members {
@@ -44,6 +48,11 @@ impl Core {
         first_leader.synced = 1;
         self.record_member(leader, What::Leads { term: FIRST_TERM });
         self.promote(leader);
+    }
+
+    /// How much too fast the members' leases run when no fault has them.
+    pub(crate) fn lease_drift_ppm(&self) -> i64 {
+        if self.config.planted == Some(Planted::LeaseDiesEarly) { 1_000_000 } else { 0 }
     }
 
     /// How many members a majority has.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tenure::kv::Request;
 
 use super::call::Asker;
+use super::config::Planted;
 use super::core::{Core, MS};
 use super::event::Local;
 use super::leases::LeaseAsk;
@@ -67,6 +68,9 @@ impl Core {
 
     /// Lets something wait for a confirmation of leadership.
     pub(crate) fn await_confirmation(&mut self, me: usize, item: Confirm) {
+        if let (Confirm::Read(asker, request), Some(Planted::StaleReads)) = (&item, self.config.planted) {
+            return self.read(me, *asker, request);
+        }
         self.members[me].reads.waiting.push(item);
         self.begin_round(me);
     }

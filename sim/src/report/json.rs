@@ -73,8 +73,9 @@ impl<'a> CampaignJson<'a> {
         });
         let differences = campaign.differences.iter().map(|difference| {
             let line = |step: &Option<crate::history::Step>| {
-                step.as_ref()
-                    .map(|step| anstream::adapter::strip_str(&timeline::line(difference.step, step)).to_string())
+                step.as_ref().map(|step| {
+                    anstream::adapter::strip_str(&timeline::line(difference.step, step)).to_string()
+                })
             };
             DifferenceJson {
                 seed: difference.seed,

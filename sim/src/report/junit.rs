@@ -18,7 +18,8 @@ pub fn report(campaigns: &[(String, Campaign)]) -> Report {
 
 fn suite(named: &str, campaign: &Campaign) -> TestSuite {
     let planted = campaign.planted.map(|planted| planted.name);
-    let mut suite = TestSuite::new(planted.map_or_else(|| named.to_owned(), |name| format!("{named} with {name}")));
+    let mut suite =
+        TestSuite::new(planted.map_or_else(|| named.to_owned(), |name| format!("{named} with {name}")));
     suite.set_time(campaign.wall);
     if campaign.scenario.expect == Expect::Fail {
         let failed = campaign.failed_as_expected();

@@ -16,7 +16,8 @@ const MOST_SHOWN: usize = 50;
 /// # Errors
 /// If `out` cannot be written to.
 pub fn write(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
-    let planted = campaign.planted.map_or_else(String::new, |planted| format!(" with {} planted", planted.name));
+    let planted =
+        campaign.planted.map_or_else(String::new, |planted| format!(" with {} planted", planted.name));
     writeln!(
         out,
         "{}{planted}: {} seeds, {}..{}",
@@ -67,7 +68,11 @@ fn speed(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
     field(
         out,
         "simulated",
-        &format!("{:.1} h, {:.0} times as fast as the clock on the wall", simulated_s / 3600.0, simulated_s / wall_s),
+        &format!(
+            "{:.1} h, {:.0} times as fast as the clock on the wall",
+            simulated_s / 3600.0,
+            simulated_s / wall_s
+        ),
     )
 }
 

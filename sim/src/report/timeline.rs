@@ -64,11 +64,7 @@ pub fn write(
         }
         writeln!(out, "{}", line(index, step))?;
         for violation in broken {
-            writeln!(
-                out,
-                "{BAD}>>>>>> VIOLATION of {}: {}{BAD:#}",
-                violation.invariant, violation.detail
-            )?;
+            writeln!(out, "{BAD}>>>>>> VIOLATION of {}: {}{BAD:#}", violation.invariant, violation.detail)?;
         }
     }
     Ok(())

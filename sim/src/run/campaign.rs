@@ -276,7 +276,11 @@ fn difference(seed: u64, first: &Run, second: &Run) -> Option<Difference> {
     Some(Difference { seed, step, first: at(first), second: at(second) })
 }
 
-#[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "how fast a campaign is, nothing else")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "how fast a campaign is, nothing else"
+)]
 fn wall_clock() -> std::time::Instant {
     std::time::Instant::now()
 }

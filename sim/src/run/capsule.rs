@@ -33,7 +33,13 @@ pub struct Capsule {
 
 impl Capsule {
     /// Puts a failure into a capsule.
-    pub fn new(scenario: &Scenario, planted: Option<&str>, plan: &Plan, verdict: &Verdict, hash: u64) -> Self {
+    pub fn new(
+        scenario: &Scenario,
+        planted: Option<&str>,
+        plan: &Plan,
+        verdict: &Verdict,
+        hash: u64,
+    ) -> Self {
         Self {
             form: FORM,
             scenario: scenario.clone(),

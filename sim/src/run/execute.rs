@@ -81,8 +81,7 @@ async fn live(
     let shared = Arc::new(Shared::new(Arc::clone(plan), planted, &world));
     let program = program_of(&shared);
     for client in &plan.clients {
-        let config =
-            ClientConfig { clock_offset_ms: client.clock_offset_ms, drift_ppm: client.drift_ppm };
+        let config = ClientConfig { clock_offset_ms: client.clock_offset_ms, drift_ppm: client.drift_ppm };
         world.add_client(config, Arc::clone(&program));
     }
     for change in changes(plan) {

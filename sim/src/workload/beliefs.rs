@@ -46,8 +46,9 @@ impl Beliefs {
     /// The holdings of a client that crashed are nobody's belief any more.
     pub(super) fn forget(&self, client: u32) {
         let mut inner = self.lock();
-        let (dead, live) =
-            std::mem::take(&mut inner.live).into_iter().partition(|(_, (holding, _))| holding.client == client);
+        let (dead, live) = std::mem::take(&mut inner.live)
+            .into_iter()
+            .partition(|(_, (holding, _))| holding.client == client);
         inner.live = live;
         drop(inner);
         let _: BTreeMap<u64, (Holding, Belief)> = dead;

@@ -52,12 +52,8 @@ impl Resource {
         under_way_ns: u64,
     ) -> impl Future<Output = Option<bool>> + use<> {
         let (answer, answered) = oneshot::channel();
-        let message = Message {
-            arrives_at_ns: world.now_ns() + under_way_ns,
-            holding: holding.clone(),
-            token,
-            answer,
-        };
+        let message =
+            Message { arrives_at_ns: world.now_ns() + under_way_ns, holding: holding.clone(), token, answer };
         let sent = self.sender.unbounded_send(message);
         async move {
             sent.ok()?;

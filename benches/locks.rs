@@ -1,0 +1,206 @@
+//! What a lock costs over what the server costs: each figure beside the raw requests that it cannot do without, in
+//! interleaved rounds on one server, so that noise hits both alike. Prints a table, and the same as JSON.
+//!
+//!     cargo bench --bench locks                     # etcd 3.7.2; ETCD_BIN names another
+//!     cargo bench --bench locks -- --json FILE
+
+#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, reason = "a bench")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "measures real time on tokio")]
+
+mod measure;
+
+use std::sync::{Arc, Mutex as StdMutex};
+use std::time::{Duration, Instant};
+
+use etcd_client::{Client, EventType, WatchOptions};
+use measure::{Report, Samples};
+use tenure::{Election, Etcd, Mutex, RwLock, Session};
+use tenure_sim::real::{Server, ServerOptions};
+
+/// Rounds of each measurement; its raw counterpart has as many, in between.
+const ROUNDS: usize = 6;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let server = Server::start(&ServerOptions::default()).expect("etcd starts");
+    let endpoint = server.endpoint();
+    let mut report = Report::default();
+    uncontended(&endpoint, &mut report).await;
+    for contenders in [2, 8, 32] {
+        handoff(&endpoint, contenders, &mut report).await;
+    }
+    resign(&endpoint, &mut report).await;
+    read_write(&endpoint, &mut report).await;
+    report.print();
+    if let Some(file) = std::env::args().skip_while(|arg| arg != "--json").nth(1) {
+        std::fs::write(&file, report.json()).expect("the JSON can be written");
+    }
+}
+
+async fn session(endpoint: &str) -> Session {
+    let etcd = Etcd::connect([endpoint]).await.expect("etcd");
+    Session::builder(&etcd).ttl(Duration::from_secs(60)).open().await.expect("etcd")
+}
+
+/// Lock and release, beside put and delete: alternately, one by one.
+async fn uncontended(endpoint: &str, report: &mut Report) {
+    let mut raw = Client::connect([endpoint], None).await.expect("etcd");
+    let mutex = Mutex::new(&session(endpoint).await, "bench/uncontended").expect("a good name");
+    let (mut ours, mut server) = (Samples::default(), Samples::default());
+    for round in 0..3_000 {
+        let begun = Instant::now();
+        raw.put("bench/raw", "", None).await.expect("etcd");
+        raw.delete("bench/raw", None).await.expect("etcd");
+        let raw_took = begun.elapsed();
+        let begun = Instant::now();
+        mutex.lock().await.expect("it is free").release().await.expect("it is held");
+        // The first hundred warm connections up.
+        if round >= 100 {
+            server.add(raw_took);
+            ours.add(begun.elapsed());
+        }
+    }
+    report.compare("lock + release, uncontended", ours, "put + delete", server);
+}
+
+/// From the beginning of a release to the next one's grant, beside a delete and its event at a watcher.
+async fn handoff(endpoint: &str, contenders: usize, report: &mut Report) {
+    let mut sessions = Vec::new();
+    for _ in 0..contenders {
+        sessions.push(session(endpoint).await);
+    }
+    let mut raw = RawHandoff::new(endpoint).await;
+    let (mut ours, mut server) = (Samples::default(), Samples::default());
+    let (mut locks, mut busy) = (0_usize, Duration::ZERO);
+    let turns = 1_200 / contenders;
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        ours.extend(contend(&sessions, turns).await);
+        busy += begun.elapsed();
+        locks += turns * contenders;
+        for _ in 0..200 {
+            server.add(raw.once().await);
+        }
+    }
+    report.compare(&format!("handoff, {contenders} contenders"), ours, "delete to watch event", server);
+    report.rate(&format!("locks/s, {contenders} contenders"), locks, busy);
+}
+
+/// Every contender takes `turns` turns; gives the handoffs between them.
+async fn contend(sessions: &[Session], turns: usize) -> Vec<Duration> {
+    let released: Arc<StdMutex<Option<Instant>>> = Arc::default();
+    let handoffs: Arc<StdMutex<Vec<Duration>>> = Arc::default();
+    let contenders = sessions.iter().map(|session| {
+        let mutex = Mutex::new(session, "bench/handoff").expect("a good name");
+        let (released, handoffs) = (Arc::clone(&released), Arc::clone(&handoffs));
+        tokio::spawn(async move {
+            for _ in 0..turns {
+                let guard = mutex.lock().await.expect("its turn comes");
+                let granted = Instant::now();
+                if let Some(released) = released.lock().expect("no panic").take() {
+                    handoffs.lock().expect("no panic").push(granted - released);
+                }
+                *released.lock().expect("no panic") = Some(Instant::now());
+                guard.release().await.expect("it is held");
+            }
+        })
+    });
+    for contender in contenders.collect::<Vec<_>>() {
+        contender.await.expect("no panic");
+    }
+    std::mem::take(&mut *handoffs.lock().expect("no panic"))
+}
+
+/// One client deletes a key, another watches it.
+struct RawHandoff {
+    writer: Client,
+    watch: etcd_client::WatchStream,
+}
+
+impl RawHandoff {
+    async fn new(endpoint: &str) -> Self {
+        let writer = Client::connect([endpoint], None).await.expect("etcd");
+        let mut watcher = Client::connect([endpoint], None).await.expect("etcd").watch_client();
+        let mut watch = watcher.watch("bench/watched", Some(WatchOptions::new())).await.expect("etcd");
+        assert!(watch.message().await.expect("etcd").expect("a message").created());
+        Self { writer, watch }
+    }
+
+    async fn once(&mut self) -> Duration {
+        self.writer.put("bench/watched", "", None).await.expect("etcd");
+        self.until(EventType::Put).await;
+        let begun = Instant::now();
+        let (deleted, took) = tokio::join!(self.writer.delete("bench/watched", None), async {
+            loop {
+                let message = self.watch.message().await.expect("etcd").expect("a message");
+                if message.events().iter().any(|event| event.event_type() == EventType::Delete) {
+                    return begun.elapsed();
+                }
+            }
+        });
+        deleted.expect("etcd");
+        took
+    }
+
+    async fn until(&mut self, kind: EventType) {
+        loop {
+            let message = self.watch.message().await.expect("etcd").expect("a message");
+            if message.events().iter().any(|event| event.event_type() == kind) {
+                return;
+            }
+        }
+    }
+}
+
+/// From the beginning of a resignation to the next one's election.
+async fn resign(endpoint: &str, report: &mut Report) {
+    let sessions = [session(endpoint).await, session(endpoint).await];
+    let elections =
+        sessions.each_ref().map(|session| Election::new(session, "bench/election").expect("a good name"));
+    let mut raw = RawHandoff::new(endpoint).await;
+    let (mut ours, mut server) = (Samples::default(), Samples::default());
+    let mut leading = elections[0].campaign("0").await.expect("nobody stands");
+    for turn in 1..=1_000_usize {
+        let next = elections[turn % 2].clone();
+        let elected = tokio::spawn(async move {
+            let leadership = next.campaign("next").await.expect("its turn comes");
+            (Instant::now(), leadership)
+        });
+        // Until the other is in line: its watch is open soon after.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let begun = Instant::now();
+        leading.resign().await.expect("it leads");
+        let (at, leadership) = elected.await.expect("no panic");
+        ours.add(at - begun);
+        leading = leadership;
+        server.add(raw.once().await);
+    }
+    report.compare("resign to next leader", ours, "delete to watch event", server);
+}
+
+/// Many readers at once; writers in turn.
+async fn read_write(endpoint: &str, report: &mut Report) {
+    let mut sessions = Vec::new();
+    for _ in 0..8 {
+        sessions.push(session(endpoint).await);
+    }
+    for (what, writes) in [("reads/s, 8 readers", false), ("writes/s, 8 writers", true)] {
+        let begun = Instant::now();
+        let tasks = sessions.iter().map(|session| {
+            let lock = RwLock::new(session, "bench/rwlock").expect("a good name");
+            tokio::spawn(async move {
+                for _ in 0..300 {
+                    if writes {
+                        lock.write().await.expect("its turn comes").release().await.expect("it is held");
+                    } else {
+                        lock.read().await.expect("no writer").release().await.expect("it is held");
+                    }
+                }
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.expect("no panic");
+        }
+        report.rate(what, 8 * 300, begun.elapsed());
+    }
+}

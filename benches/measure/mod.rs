@@ -1,0 +1,76 @@
+//! Samples, percentiles and the report of a bench.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
+
+/// Durations, in microseconds.
+pub struct Samples(Histogram<u64>);
+
+impl Default for Samples {
+    fn default() -> Self {
+        Self(Histogram::new(3).expect("three digits"))
+    }
+}
+
+impl Samples {
+    pub fn add(&mut self, took: Duration) {
+        self.0.saturating_record(took.as_micros() as u64);
+    }
+
+    pub fn extend(&mut self, took: impl IntoIterator<Item = Duration>) {
+        took.into_iter().for_each(|took| self.add(took));
+    }
+
+    fn percentiles(&self) -> [u64; 3] {
+        PERCENTILES.map(|percentile| self.0.value_at_percentile(percentile))
+    }
+}
+
+/// What was measured.
+#[derive(Default)]
+pub struct Report {
+    lines: Vec<String>,
+    figures: Vec<Value>,
+}
+
+impl Report {
+    /// A figure of ours beside what the server alone takes.
+    pub fn compare(&mut self, what: &str, ours: Samples, raw: &str, server: Samples) {
+        let (mine, theirs) = (ours.percentiles(), server.percentiles());
+        let ratio = mine[0] as f64 / theirs[0] as f64;
+        self.lines.push(format!(
+            "{what:<30} {:>7} {:>7} {:>7}   {raw:<22} {:>7} {:>7} {:>7}   {ratio:>5.2}",
+            mine[0], mine[1], mine[2], theirs[0], theirs[1], theirs[2]
+        ));
+        self.figures.push(json!({
+            "what": what, "p50_us": mine[0], "p90_us": mine[1], "p99_us": mine[2], "samples": ours.0.len(),
+            "raw": raw, "raw_p50_us": theirs[0], "raw_p90_us": theirs[1], "raw_p99_us": theirs[2],
+            "raw_samples": server.0.len(), "ratio_p50": ratio,
+        }));
+    }
+
+    /// How many a second.
+    pub fn rate(&mut self, what: &str, count: usize, took: Duration) {
+        let rate = count as f64 / took.as_secs_f64();
+        self.lines.push(format!("{what:<30} {rate:>7.0}"));
+        self.figures.push(json!({ "what": what, "per_second": rate, "count": count }));
+    }
+
+    pub fn print(&self) {
+        println!(
+            "{:<30} {:>7} {:>7} {:>7}   {:<22} {:>7} {:>7} {:>7}   {:>5}",
+            "microseconds", "p50", "p90", "p99", "raw", "p50", "p90", "p99", "ratio"
+        );
+        self.lines.iter().for_each(|line| println!("{line}"));
+    }
+
+    pub fn json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(&self.figures).expect("plain JSON");
+        text.push('\n');
+        text
+    }
+}
