@@ -10,14 +10,20 @@ use tenure_sim::real::{Server, ServerOptions};
 
 #[tokio::test]
 async fn a_server_whose_certificate_is_trusted_is_served_and_no_other() {
-    let options = ServerOptions {
-        scheme: "https".to_owned(),
-        args: vec!["--auto-tls".to_owned()],
-        ..ServerOptions::default()
-    };
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let mut args = Vec::new();
+    for (flag, name, pem) in [
+        ("--cert-file", "cert.pem", made.cert.pem()),
+        ("--key-file", "key.pem", made.signing_key.serialize_pem()),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        args.extend([flag.to_owned(), path.display().to_string()]);
+    }
+    let options = ServerOptions { scheme: "https".to_owned(), args, ..ServerOptions::default() };
     let server = Server::start(&options).unwrap();
-    let certificate = std::fs::read(server.data_dir().join("fixtures/client/cert.pem")).unwrap();
-    let trusting = TlsOptions::new().ca_certificate(Certificate::from_pem(certificate));
+    let trusting = TlsOptions::new().ca_certificate(Certificate::from_pem(made.cert.pem()));
 
     let without_scheme = server.endpoint().replace("https://", "");
     for endpoint in [server.endpoint(), without_scheme] {

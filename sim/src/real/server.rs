@@ -25,7 +25,7 @@ pub struct ServerOptions {
     pub fast: bool,
     /// More of etcd's own arguments.
     pub args: Vec<String>,
-    /// The scheme of the client endpoint: `http`, or `https` with the certificate named in `args`.
+    /// The scheme of the client endpoint: `http`, or `https` with `--cert-file` and `--key-file` in `args`.
     pub scheme: String,
 }
 
@@ -70,9 +70,6 @@ impl Ports {
     }
 }
 
-/// The folder of the data within a server's own.
-const DATA: &str = "data";
-
 /// A start that meets a taken port, or a machine out of breath, is tried again.
 const STARTS: u32 = 3;
 const HEALTHY_WITHIN: Duration = Duration::from_secs(20);
@@ -110,7 +107,7 @@ impl Server {
         let client = ports.client.url(&options.scheme);
         let mut args: Vec<String> = vec!["--name".into(), name.into()];
         for (flag, value) in [
-            ("--data-dir", folder.path().join(DATA).display().to_string()),
+            ("--data-dir", folder.path().join("data").display().to_string()),
             ("--listen-client-urls", client.clone()),
             ("--advertise-client-urls", client),
             ("--listen-peer-urls", ports.peer.url("http")),
@@ -135,11 +132,6 @@ impl Server {
     /// The client endpoint, `http://127.0.0.1:port`.
     pub fn endpoint(&self) -> String {
         self.ports.client.url(&self.scheme)
-    }
-
-    /// Where it keeps its data, and with `--auto-tls` its certificate (`fixtures/client/cert.pem`).
-    pub fn data_dir(&self) -> PathBuf {
-        self.folder.path().join(DATA)
     }
 
     /// The process's id; that of the last one if it was killed.
