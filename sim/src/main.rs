@@ -1,2 +1,7 @@
 //! The `tenure` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tenure_sim::cli::main()
+}

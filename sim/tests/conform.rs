@@ -1,0 +1,37 @@
+//! The conformance check itself: it agrees where both sides are the same, and finds every planted difference.
+
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use tenure::TokioRuntime;
+use tenure::wire::Wire;
+use tenure_sim::conform::{Cases, ConformOutcome, compare};
+use tenure_sim::serve::SingleWire;
+use tenure_sim::store::{Planted, SingleConfig};
+
+fn against_itself(cases: Cases) -> ConformOutcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let clock = Arc::new(TokioRuntime::current().expect("within the runtime"));
+        let config = SingleConfig { cluster_id: 3, member_id: 4, ..SingleConfig::default() };
+        let wire: Arc<dyn Wire> = Arc::new(SingleWire::new(config, clock));
+        compare(vec![wire], &cases).await.expect("compared")
+    })
+}
+
+#[test]
+fn the_store_agrees_with_itself() {
+    let outcome = against_itself(Cases { count: 150, seed: 1, planted: None });
+    assert!(outcome.agreed(), "{outcome}");
+    assert_eq!(outcome.cases, 150);
+}
+
+#[test]
+fn every_planted_difference_is_found_and_shrunk_to_five_steps() {
+    for planted in Planted::value_variants() {
+        let outcome = against_itself(Cases { count: 2_000, seed: 1, planted: Some(*planted) });
+        let found = outcome.found.unwrap_or_else(|| panic!("{planted:?} was not found"));
+        println!("{planted:?}: {found}");
+        assert!(found.steady && found.script.len() <= 5, "{planted:?}: {found}");
+    }
+}
