@@ -155,7 +155,8 @@ impl RawHandoff {
 /// From the beginning of a resignation to the next one's election.
 async fn resign(endpoint: &str, report: &mut Report) {
     let sessions = [session(endpoint).await, session(endpoint).await];
-    let elections = sessions.each_ref().map(|session| Election::new(session, "bench/election").expect("a good name"));
+    let elections =
+        sessions.each_ref().map(|session| Election::new(session, "bench/election").expect("a good name"));
     let mut raw = RawHandoff::new(endpoint).await;
     let (mut ours, mut server) = (Samples::default(), Samples::default());
     let mut leading = elections[0].campaign("0").await.expect("nobody stands");

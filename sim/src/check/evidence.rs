@@ -310,9 +310,11 @@ impl<'a> Evidence<'a> {
         let base = session.ended?.at_ns.max(self.calm?.at_ns);
         let within = session.ttl_ns + self.bounds.election_timeout_ns + 1_000_000_000;
         // Each change of leader before the deadline moves it.
-        Some(self.leads.iter().fold(base + within, |by, &led| {
-            if led >= base && led <= by { by.max(led + within) } else { by }
-        }))
+        Some(
+            self.leads.iter().fold(base + within, |by, &led| {
+                if led >= base && led <= by { by.max(led + within) } else { by }
+            }),
+        )
     }
 
     /// The first step at or after a time; the last one if there is none.

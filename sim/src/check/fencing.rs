@@ -44,7 +44,8 @@ fn not_held_at(evidence: &Evidence<'_>, holding: &Holding, revision: i64) -> Opt
         // A read-write lock has two lines, and readers share: only the key itself can be asked for.
         let mut lives = evidence.keys.values().flatten();
         let held = lives.any(|life| {
-            life.create_revision == holding.token && life.deleted.is_none_or(|(deleted, _)| deleted > revision)
+            life.create_revision == holding.token
+                && life.deleted.is_none_or(|(deleted, _)| deleted > revision)
         });
         return (!held).then(|| "its key was not there".to_owned());
     }

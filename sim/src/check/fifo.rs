@@ -47,10 +47,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
 
 fn not_head(line: &Line<'_>, holding: &Holding, evidence: &Evidence<'_>) -> Option<String> {
     if let Some((older, key)) = line.range(..holding.token).next() {
-        return Some(format!(
-            "the key {} (revision {older}) is before it in line",
-            tenure::kv::Shown(key)
-        ));
+        return Some(format!("the key {} (revision {older}) is before it in line", tenure::kv::Shown(key)));
     }
     if line.contains_key(&holding.token) {
         return None;

@@ -15,7 +15,10 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         .filter(|(_, life)| life.deleted.is_none())
         .find_map(|(line, life)| {
             let why = residue(evidence, line, life)?;
-            Some(Breach { step: last, detail: format!("the key {} is left at the end: {why}", Shown(&life.key)) })
+            Some(Breach {
+                step: last,
+                detail: format!("the key {} is left at the end: {why}", Shown(&life.key)),
+            })
         })
 }
 

@@ -83,7 +83,8 @@ impl Script {
     }
 
     fn commit(&mut self, request: Request, events: Vec<Event>) {
-        let what = What::Committed { revision: self.revision, call: None, request: Arc::new(request), events };
+        let what =
+            What::Committed { revision: self.revision, call: None, request: Arc::new(request), events };
         self.record(Node::Member(0), what);
     }
 

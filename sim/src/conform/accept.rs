@@ -158,7 +158,9 @@ impl Normal {
                     ids.sort_unstable();
                 }
             }
-            Response::Status { leader, header, .. } if self.ids.is_some_and(|(_, member)| *leader == member) => {
+            Response::Status { leader, header, .. }
+                if self.ids.is_some_and(|(_, member)| *leader == member) =>
+            {
                 self.count(Accepted::ServerIds);
                 *leader = header.member_id;
             }

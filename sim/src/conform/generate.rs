@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tenure::kv::{
-    Compare, CompareOp, CompareTarget, DeleteRange, Op, Put, Range, Request, SortOrder, SortTarget, Txn, WatchRequest,
-    prefix_end,
+    Compare, CompareOp, CompareTarget, DeleteRange, Op, Put, Range, Request, SortOrder, SortTarget, Txn,
+    WatchRequest, prefix_end,
 };
 
 use super::script::{LEASES, NO_SUCH_LEASE, PICKED_LEASE, Step, from_compacted, from_head, from_start};
@@ -173,7 +173,12 @@ fn range() -> impl Strategy<Value = Range> {
 }
 
 fn compare() -> impl Strategy<Value = Compare> {
-    let op = prop::sample::select(vec![CompareOp::Equal, CompareOp::NotEqual, CompareOp::Greater, CompareOp::Less]);
+    let op = prop::sample::select(vec![
+        CompareOp::Equal,
+        CompareOp::NotEqual,
+        CompareOp::Greater,
+        CompareOp::Less,
+    ]);
     let target = prop_oneof![
         3 => prop_oneof![Just(0).boxed(), mark_near_keys().boxed()].prop_map(CompareTarget::Create),
         2 => mark_near_keys().prop_map(CompareTarget::Mod),
@@ -210,7 +215,8 @@ fn compact() -> impl Strategy<Value = Request> {
         1 => Just(from_head(1)),
         1 => prop::sample::select(vec![-1, 0]),
     ];
-    (revision, prop::bool::weighted(0.2)).prop_map(|(revision, physical)| Request::Compact { revision, physical })
+    (revision, prop::bool::weighted(0.2))
+        .prop_map(|(revision, physical)| Request::Compact { revision, physical })
 }
 
 fn lease_request() -> impl Strategy<Value = Request> {
@@ -250,7 +256,8 @@ fn past_start() -> impl Strategy<Value = i64> {
 fn watch(start: impl Strategy<Value = i64>) -> impl Strategy<Value = WatchRequest> {
     let flag = || prop::bool::weighted(0.15);
     // A watch of one empty key is refused by the client library, so it never reaches a server.
-    let span = span().prop_map(|(key, end)| if key.is_empty() && end.is_empty() { (key, vec![0]) } else { (key, end) });
+    let span = span()
+        .prop_map(|(key, end)| if key.is_empty() && end.is_empty() { (key, vec![0]) } else { (key, end) });
     (span, start, any::<bool>(), flag(), flag()).prop_map(
         |((key, range_end), start_revision, prev_kv, no_put, no_delete)| WatchRequest {
             key,
@@ -280,7 +287,7 @@ fn limits() -> impl Strategy<Value = Request> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use tenure::kv::{Response, RangeResponse};
+    use tenure::kv::{RangeResponse, Response};
 
     use super::*;
     use crate::conform::script::Scope;
@@ -316,7 +323,9 @@ mod tests {
                         let before = single.store().revision();
                         let reply = single.handle(&scope.request(&request), 0);
                         *marks.entry(mark(&reply)).or_default() += 1;
-                        if matches!(request, Request::LeaseRevoke { .. }) && single.store().revision() > before {
+                        if matches!(request, Request::LeaseRevoke { .. })
+                            && single.store().revision() > before
+                        {
                             *marks.entry("lease dies with keys".to_owned()).or_default() += 1;
                         }
                     }

@@ -89,7 +89,9 @@ pub enum ConformError {
     #[error("the server gave an unexpected answer: {0}")]
     Unexpected(String),
     /// The server holds keys, which a comparison would delete.
-    #[error("{endpoint} holds {keys} keys: a comparison deletes all that a server holds, so give it an empty one")]
+    #[error(
+        "{endpoint} holds {keys} keys: a comparison deletes all that a server holds, so give it an empty one"
+    )]
     NotEmpty {
         /// The server.
         endpoint: String,

@@ -105,7 +105,9 @@ impl Scope {
     fn txn(&self, txn: &mut Txn) {
         for Compare { target, .. } in &mut txn.compares {
             match target {
-                CompareTarget::Create(number) | CompareTarget::Mod(number) => *number = self.revision(*number),
+                CompareTarget::Create(number) | CompareTarget::Mod(number) => {
+                    *number = self.revision(*number)
+                }
                 CompareTarget::Lease(id) => *id = self.lease(*id),
                 CompareTarget::Version(_) | CompareTarget::Value(_) => {}
             }

@@ -1,8 +1,8 @@
 //! Steps and replies as text, short enough to stand side by side. Revisions are shown relative to the script's start.
 
 use tenure::kv::{
-    Compare, CompareOp, CompareTarget, DeleteRange, Event, EventKind, KeyValue, Op, OpResponse, Put, Range, Request,
-    Response, Shown, SortOrder, SortTarget, Txn, TxnResponse, WatchRequest, WatchResponse,
+    Compare, CompareOp, CompareTarget, DeleteRange, Event, EventKind, KeyValue, Op, OpResponse, Put, Range,
+    Request, Response, Shown, SortOrder, SortTarget, Txn, TxnResponse, WatchRequest, WatchResponse,
 };
 use tenure::wire::Status;
 
@@ -18,7 +18,11 @@ pub(super) struct Show {
 const LONG: usize = 40;
 
 fn bytes(bytes: &[u8]) -> String {
-    if bytes.len() > LONG { format!("<{} bytes>", bytes.len()) } else { format!("{:?}", Shown(bytes).to_string()) }
+    if bytes.len() > LONG {
+        format!("<{} bytes>", bytes.len())
+    } else {
+        format!("{:?}", Shown(bytes).to_string())
+    }
 }
 
 fn span(key: &[u8], range_end: &[u8]) -> String {
@@ -40,7 +44,11 @@ fn lease(id: i64) -> String {
 impl Show {
     fn revision(self, revision: i64) -> String {
         let after = revision - self.start;
-        if revision > 0 && (-8..1000).contains(&after) { format!("@{after:+}") } else { format!("@={revision}") }
+        if revision > 0 && (-8..1000).contains(&after) {
+            format!("@{after:+}")
+        } else {
+            format!("@={revision}")
+        }
     }
 
     pub(super) fn request(self, request: &Request) -> String {
@@ -64,8 +72,10 @@ impl Show {
     }
 
     pub(super) fn watch(self, watch: &WatchRequest) -> String {
-        let start = if watch.start_revision == 0 { "now".to_owned() } else { self.revision(watch.start_revision) };
-        let flags = flags(&[("prev_kv", watch.prev_kv), ("no_put", watch.no_put), ("no_delete", watch.no_delete)]);
+        let start =
+            if watch.start_revision == 0 { "now".to_owned() } else { self.revision(watch.start_revision) };
+        let flags =
+            flags(&[("prev_kv", watch.prev_kv), ("no_put", watch.no_put), ("no_delete", watch.no_delete)]);
         format!("watch {} from {start}{flags}", span(&watch.key, &watch.range_end))
     }
 
@@ -106,7 +116,12 @@ impl Show {
             let more = if ops.len() > 8 { format!("; .. {} in all", ops.len()) } else { String::new() };
             format!("{}{more}", shown.join("; "))
         };
-        format!("txn if ({}) then {{{}}} else {{{}}}", compares.join(" and "), ops(&txn.success), ops(&txn.failure))
+        format!(
+            "txn if ({}) then {{{}}} else {{{}}}",
+            compares.join(" and "),
+            ops(&txn.success),
+            ops(&txn.failure)
+        )
     }
 
     fn op(self, op: &Op) -> String {

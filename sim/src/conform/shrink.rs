@@ -30,7 +30,8 @@ fn simpler_steps(step: &Step) -> Vec<Step> {
     let call = |request| Step::Call(request);
     match step {
         Step::Call(Request::Txn(txn)) => {
-            let mut steps: Vec<Step> = txn.success.iter().chain(&txn.failure).cloned().map(op_alone).collect();
+            let mut steps: Vec<Step> =
+                txn.success.iter().chain(&txn.failure).cloned().map(op_alone).collect();
             steps.extend(simpler_txns(txn).into_iter().map(|txn| call(Request::Txn(txn))));
             steps
         }

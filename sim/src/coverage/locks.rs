@@ -27,7 +27,10 @@ fn holder_paused_past_its_ttl(evidence: &Evidence<'_>) -> bool {
 static LOST_UNLOCK: Mark = Mark { name: "an unlock's answer was lost", seen: unlocks_answer_lost };
 
 fn unlocks_answer_lost(evidence: &Evidence<'_>) -> bool {
-    evidence.calls.values().any(|call| call.answer_lost && call.committed.is_some() && is_unlock(evidence, call))
+    evidence
+        .calls
+        .values()
+        .any(|call| call.answer_lost && call.committed.is_some() && is_unlock(evidence, call))
 }
 
 fn is_unlock(evidence: &Evidence<'_>, call: &Call) -> bool {

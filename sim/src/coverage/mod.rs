@@ -29,8 +29,7 @@ pub fn names() -> Vec<&'static str> {
 
 /// The marks that a history hits, in order of their names.
 pub fn hits(evidence: &Evidence<'_>) -> Vec<&'static str> {
-    let mut hits: Vec<_> =
-        MARKS.iter().filter(|mark| (mark.seen)(evidence)).map(|mark| mark.name).collect();
+    let mut hits: Vec<_> = MARKS.iter().filter(|mark| (mark.seen)(evidence)).map(|mark| mark.name).collect();
     hits.sort_unstable();
     hits
 }

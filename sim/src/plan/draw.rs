@@ -45,5 +45,9 @@ pub(super) fn weighted<'a, T>(rng: &mut ChaCha8Rng, choices: &'a [(T, f64)]) -> 
 
 /// A scenario's weights as choices; those that are off are left out.
 pub(super) fn choices(weights: &BTreeMap<String, f64>) -> Vec<(&str, f64)> {
-    weights.iter().filter(|(_, weight)| **weight > 0.0).map(|(name, &weight)| (name.as_str(), weight)).collect()
+    weights
+        .iter()
+        .filter(|(_, weight)| **weight > 0.0)
+        .map(|(name, &weight)| (name.as_str(), weight))
+        .collect()
 }

@@ -67,17 +67,18 @@ impl Targets<'_> {
                 per_mille: self.per_mille(50, 1000),
                 max_ms: skewed(self.rng, [1, 5_000]),
             },
-            "answer-lost" => Fault::AnswerLost { client: self.client(), per_mille: self.per_mille(100, 1000) },
+            "answer-lost" => {
+                Fault::AnswerLost { client: self.client(), per_mille: self.per_mille(100, 1000) }
+            }
             "clock-drift" => Fault::ClockDrift {
                 node: if chance(self.rng, 1, 3) { self.member() } else { self.client() },
                 ppm: drift(self.rng, self.scenario.clients.drift_ppm),
             },
-            "clock-jump" => {
-                Fault::ClockJump { node: self.client(), ahead_ms: skewed(self.rng, [1, 10_000]) }
-            }
-            "slow-commit" => {
-                Fault::SlowCommit { node: self.member(), max_ms: skewed(self.rng, [1, for_ms.clamp(2, 2_000)]) }
-            }
+            "clock-jump" => Fault::ClockJump { node: self.client(), ahead_ms: skewed(self.rng, [1, 10_000]) },
+            "slow-commit" => Fault::SlowCommit {
+                node: self.member(),
+                max_ms: skewed(self.rng, [1, for_ms.clamp(2, 2_000)]),
+            },
             "leader-change" => Fault::LeaderChange,
             "compact" => Fault::Compact { keep: skewed(self.rng, [0, 50]) },
             // The names are checked when a scenario is read; this is the last of them.
@@ -130,7 +131,11 @@ impl Targets<'_> {
             for &other in nodes.iter().filter(|node| !off.contains(node)) {
                 if is_link(one, other) {
                     let (out, back) = ((one, other), (other, one));
-                    links.extend(if inward { [out, back] } else { [back, out] }.into_iter().take(2 - usize::from(one_way)));
+                    links.extend(
+                        if inward { [out, back] } else { [back, out] }
+                            .into_iter()
+                            .take(2 - usize::from(one_way)),
+                    );
                 }
             }
         }

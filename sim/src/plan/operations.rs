@@ -43,7 +43,8 @@ fn operation(scenario: &Scenario, rng: &mut ChaCha8Rng) -> Operation {
     Operation {
         // Now and then there is no pause at all between a release and the next ask.
         think_ms: if chance(rng, 1, 5) { 0 } else { within(rng, workload.think_ms) },
-        session: u32::try_from(within(rng, [0, u64::from(scenario.clients.sessions) - 1])).unwrap_or_default(),
+        session: u32::try_from(within(rng, [0, u64::from(scenario.clients.sessions) - 1]))
+            .unwrap_or_default(),
         action: Action::Take(take(workload, rng)),
     }
 }
@@ -64,7 +65,10 @@ fn take(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Take {
     };
     Take {
         primitive: PrimitiveKind::Mutex,
-        name: format!("jobs/{}", char::from(b'a' + (within(rng, [0, u64::from(workload.names.min(26)) - 1]) as u8))),
+        name: format!(
+            "jobs/{}",
+            char::from(b'a' + (within(rng, [0, u64::from(workload.names.min(26)) - 1]) as u8))
+        ),
         patience,
         hold: hold(workload, rng),
         ending,

@@ -109,7 +109,10 @@ mod tests {
     fn two_members_are_refused_with_what_is_allowed() {
         let text = mutex().replace("members = 3", "members = 2");
         let line = line_of(&text, "members");
-        assert_eq!(error_of(&text), format!("x.toml:{line}: cluster.members: 2 is not allowed; 1, 3 or 5 are"));
+        assert_eq!(
+            error_of(&text),
+            format!("x.toml:{line}: cluster.members: 2 is not allowed; 1, 3 or 5 are")
+        );
     }
 
     #[test]
