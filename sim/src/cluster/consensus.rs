@@ -39,6 +39,7 @@ impl Core {
         for member in &mut self.members {
             member.leader = Some(leader);
             member.hearing = true;
+            member.listens = true;
             member.voted_for = Some(leader);
         }
         let progress = Progress { matched: 1, next: 2, commit_told: 1, resync_armed: false };
@@ -72,10 +73,14 @@ impl Core {
         furthest.map_or(&self.members[0].store, |member| &member.store)
     }
 
+    /// How long until what a member appends now is durable: never before what it appended earlier.
     fn disk_ns(&mut self, member: usize) -> u64 {
         let slow_ns = self.members[member].slow_disk_ns;
         let extra_ns = if slow_ns > 0 { self.network.random_range(0..=slow_ns) } else { 0 };
-        draw_us(&mut self.network, self.config.disk_us) + extra_ns
+        let takes_ns = draw_us(&mut self.network, self.config.disk_us) + extra_ns;
+        let member = &mut self.members[member];
+        member.disk_done_ns = member.disk_done_ns.max(self.now_ns + takes_ns);
+        member.disk_done_ns - self.now_ns
     }
 
     /// Sends one message between members; whether it is under way.

@@ -153,16 +153,12 @@ impl Core {
 
     pub(crate) fn hear_of_reads(&mut self, me: usize, from: usize, message: PeerMessage) {
         match message {
-            PeerMessage::Probe { term, confirmation } => {
-                if self.heed_leader(me, from, term) {
-                    self.send_peer(me, from, PeerMessage::ProbeAck { term, confirmation });
-                }
+            PeerMessage::Probe { term, confirmation } if self.heed_leader(me, from, term) => {
+                self.send_peer(me, from, PeerMessage::ProbeAck { term, confirmation });
             }
             PeerMessage::ProbeAck { term, confirmation } => self.probe_acked(me, from, term, confirmation),
-            PeerMessage::AskReadIndex { round } => {
-                if self.members[me].leads() {
-                    self.confirm(me, Requester::Follower(from, round));
-                }
+            PeerMessage::AskReadIndex { round } if self.members[me].leads() => {
+                self.confirm(me, Requester::Follower(from, round));
             }
             PeerMessage::ReadIndex { round, index } => self.round_confirmed(me, round, index),
             _ => {}

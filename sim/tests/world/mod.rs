@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use rand::RngExt;
 use tenure::kv::{Put, Range, RangeResponse, Request, Response, WatchResponse};
 use tenure::wire::{Status, WireWatch};
-use tenure::{Runtime, WatchMessage, WatchStream, within};
+use tenure::{WatchMessage, WatchStream, within};
 use tenure_sim::cluster::{ClientConfig, ClientEnv, ClusterConfig, Program, World};
 use tenure_sim::fault::{Fault, TimedFault};
 use tenure_sim::history::{History, Recorder, What};
@@ -19,11 +19,11 @@ use tenure_sim::node::Node;
 use tenure_sim::store::Store;
 use tenure_sim::streams::Streams;
 
-pub const MS: u64 = 1_000_000;
-pub const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MS: u64 = 1_000_000;
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// Runs a world on a thread and runtime of its own.
-pub fn simulate<F, Fut, T>(seed: u64, config: ClusterConfig, script: F) -> (T, History)
+pub(crate) fn simulate<F, Fut, T>(seed: u64, config: ClusterConfig, script: F) -> (T, History)
 where
     F: FnOnce(World) -> Fut + Send + 'static,
     Fut: Future<Output = T> + 'static,
@@ -44,7 +44,7 @@ where
     thread.join().expect("the run ended")
 }
 
-pub fn program<F, Fut>(run: F) -> Program
+pub(crate) fn program<F, Fut>(run: F) -> Program
 where
     F: Fn(ClientEnv) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
@@ -53,11 +53,11 @@ where
 }
 
 /// A client that does nothing by itself: the test drives it.
-pub async fn client(world: &World) -> ClientEnv {
+pub(crate) async fn client(world: &World) -> ClientEnv {
     client_with(world, ClientConfig::default()).await
 }
 
-pub async fn client_with(world: &World, config: ClientConfig) -> ClientEnv {
+pub(crate) async fn client_with(world: &World, config: ClientConfig) -> ClientEnv {
     let slot = Arc::new(Mutex::new(None));
     let filled = Arc::clone(&slot);
     world.add_client(
@@ -76,7 +76,7 @@ pub async fn client_with(world: &World, config: ClientConfig) -> ClientEnv {
 }
 
 /// One attempt at one member, for at most `wait`.
-pub async fn ask(
+pub(crate) async fn ask(
     env: &ClientEnv,
     member: u32,
     request: Request,
@@ -86,11 +86,16 @@ pub async fn ask(
     within(&*env.runtime, deadline, env.wires[member as usize].call(request)).await.ok()
 }
 
-pub async fn put(env: &ClientEnv, member: u32, key: &str, value: &str) -> Option<Result<Response, Status>> {
+pub(crate) async fn put(
+    env: &ClientEnv,
+    member: u32,
+    key: &str,
+    value: &str,
+) -> Option<Result<Response, Status>> {
     ask(env, member, Request::Put(Put::new(key, value)), SECOND).await
 }
 
-pub async fn get(env: &ClientEnv, member: u32, key: &str) -> Option<Result<RangeResponse, Status>> {
+pub(crate) async fn get(env: &ClientEnv, member: u32, key: &str) -> Option<Result<RangeResponse, Status>> {
     let answer = ask(env, member, Request::Range(Range::key(key)), 9 * SECOND).await?;
     Some(answer.map(|response| match response {
         Response::Range(range) => range,
@@ -99,7 +104,7 @@ pub async fn get(env: &ClientEnv, member: u32, key: &str) -> Option<Result<Range
 }
 
 /// The next message of a raw watch within `wait`.
-pub async fn next_message(
+pub(crate) async fn next_message(
     env: &ClientEnv,
     watch: &mut dyn WireWatch,
     wait: Duration,
@@ -109,7 +114,11 @@ pub async fn next_message(
 }
 
 /// The keys that the library's watch tells until it has been silent for `silence`.
-pub async fn events_within(env: &ClientEnv, watch: &mut WatchStream, silence: Duration) -> Vec<String> {
+pub(crate) async fn events_within(
+    env: &ClientEnv,
+    watch: &mut WatchStream,
+    silence: Duration,
+) -> Vec<String> {
     let mut seen = Vec::new();
     while let Ok(next) = within(&*env.runtime, env.runtime.now() + silence, watch.next()).await {
         if let Some(Ok(WatchMessage::Events { events })) = next {
@@ -120,12 +129,12 @@ pub async fn events_within(env: &ClientEnv, watch: &mut WatchStream, silence: Du
 }
 
 /// Both directions of a link.
-pub fn both(one: Node, other: Node) -> [(Node, Node); 2] {
+pub(crate) fn both(one: Node, other: Node) -> [(Node, Node); 2] {
     [(one, other), (other, one)]
 }
 
 /// A client that writes and reads at members in turn, and waits for each answer a little while.
-pub async fn busy(env: ClientEnv) {
+pub(crate) async fn busy(env: ClientEnv) {
     let mut rng = Streams::new(u64::from(env.index) << 32 | u64::from(env.life)).stream("busy");
     for round in 0..u32::MAX {
         let member = rng.random_range(0..env.wires.len()) as u32;
@@ -143,7 +152,7 @@ pub async fn busy(env: ClientEnv) {
 }
 
 /// Some faults of every kind within the first minute.
-pub fn draw_plan(seed: u64, members: u32, clients: u32) -> Vec<TimedFault> {
+pub(crate) fn draw_plan(seed: u64, members: u32, clients: u32) -> Vec<TimedFault> {
     let mut rng = Streams::new(seed).stream("test plan");
     let mut plan: Vec<TimedFault> = (0..rng.random_range(5..30))
         .map(|_| {
@@ -181,7 +190,7 @@ pub fn draw_plan(seed: u64, members: u32, clients: u32) -> Vec<TimedFault> {
 }
 
 /// Lets a plan's faults begin and end at their times, until `until_ms`.
-pub async fn run_plan(world: &World, plan: &[TimedFault], until_ms: u64) {
+pub(crate) async fn run_plan(world: &World, plan: &[TimedFault], until_ms: u64) {
     let mut turns: Vec<(u64, bool, usize)> = Vec::new();
     for (index, timed) in plan.iter().enumerate() {
         turns.push((timed.at_ms, true, index));
@@ -200,7 +209,7 @@ pub async fn run_plan(world: &World, plan: &[TimedFault], until_ms: u64) {
 }
 
 /// The linearizable reads that were answered with a revision older than that of a write answered before they were sent.
-pub fn stale_reads(history: &History) -> Vec<String> {
+pub(crate) fn stale_reads(history: &History) -> Vec<String> {
     let mut newest = 0;
     let mut reads = BTreeMap::new();
     let mut stale = Vec::new();
@@ -226,7 +235,7 @@ pub fn stale_reads(history: &History) -> Vec<String> {
 }
 
 /// Checks that each answered put is in the store; gives how many there were.
-pub fn lost_writes(history: &History, store: &Store, seed: u64) -> usize {
+pub(crate) fn lost_writes(history: &History, store: &Store, seed: u64) -> usize {
     let mut keys = BTreeMap::new();
     let mut answered = 0;
     for step in &history.steps {
@@ -245,4 +254,15 @@ pub fn lost_writes(history: &History, store: &Store, seed: u64) -> usize {
         }
     }
     answered
+}
+
+/// Checks that no term has two leaders.
+pub(crate) fn one_leader_a_term(history: &History, seed: u64) {
+    let mut leaders = BTreeMap::new();
+    for step in &history.steps {
+        if let What::Leads { term } = step.what {
+            let first = *leaders.entry(term).or_insert(step.node);
+            assert_eq!(first, step.node, "seed {seed}: two leaders in term {term}");
+        }
+    }
 }
