@@ -221,7 +221,7 @@ impl Core {
     }
 
     /// What reaches a member that is down, or does not listen yet.
-    fn miss(&mut self, event: Event) {
+    pub(crate) fn miss(&mut self, event: Event) {
         match event {
             Event::Request(incoming) => self.reset_call(&incoming),
             Event::WatchOpens { watch, .. } => self.reset_watch(watch),

@@ -151,6 +151,7 @@ impl World {
     }
 
     /// Ends the world: every client is killed, without a word to etcd or the history, and the memory set free.
+    /// Not cancel safe: wait for it.
     pub async fn finish(&self) {
         self.with(Core::finish);
         madsim::time::sleep(Duration::from_millis(1)).await;
