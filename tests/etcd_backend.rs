@@ -1,5 +1,6 @@
 //! What the backend [`Etcd`] promises, over real etcd servers that are stopped, killed, cut off and restarted.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "real tasks, beside real servers")]
 #![cfg(unix)]
 
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! The `tenure` command: its subcommands, one file each, and what their exit codes mean.
 
+mod bench;
 mod list;
 mod replay;
 mod run;
@@ -47,6 +48,7 @@ enum Command {
     Run(run::Args),
     Replay(replay::Args),
     List(list::Args),
+    Bench(bench::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

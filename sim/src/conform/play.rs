@@ -64,6 +64,8 @@ struct Watch {
     step: String,
     ours: WatchId,
     theirs: Box<dyn WireWatch>,
+    /// Below this revision it has nothing to tell, and answers no request for progress.
+    from_revision: i64,
     told_ours: Vec<WatchResponse>,
     told_theirs: Vec<WatchResponse>,
     /// The real one has said its last word.
@@ -182,6 +184,7 @@ impl Play<'_> {
                 let request = self.scope(None).watch(request);
                 let watch = Watch {
                     step: self.show().watch(&request),
+                    from_revision: request.start_revision,
                     ours: self.single.watch(request.clone(), self.now_ns),
                     theirs: self.bench.wire.watch(request),
                     told_ours: Vec::new(),
@@ -303,10 +306,15 @@ fn same_reply(ours: &Result<Response, Status>, theirs: &Result<Response, Status>
 }
 
 impl Watch {
-    /// Reads until the watch has answered a request for progress at `head`, or has ended.
+    /// Reads until the watch has answered a request for progress at `head`, or has ended. One that begins in the future
+    /// only has to be there.
     async fn catch_up(&mut self, runtime: &dyn Runtime, normal: &mut Normal, head: i64) {
         let deadline = runtime.now() + PATIENCE;
         let mut created = !self.told_theirs.is_empty();
+        let idle = head < self.from_revision;
+        if created && idle {
+            return;
+        }
         if created {
             self.theirs.request_progress();
         }
@@ -334,7 +342,7 @@ impl Watch {
                     self.ended = message.canceled;
                     normal.message(&mut message);
                     self.told_theirs.push(message);
-                    if self.ended {
+                    if self.ended || idle {
                         return;
                     }
                     if !created {

@@ -18,6 +18,8 @@ pub struct Planted {
     pub name: &'static str,
     /// What is wrong, and where it was seen.
     pub about: &'static str,
+    /// The scenario that catches it.
+    pub scenario: &'static str,
     /// The invariant that must catch it.
     pub invariant: &'static str,
     /// What it does to the backend.
@@ -31,6 +33,7 @@ pub const PLANTED: &[Planted] = &[
     Planted {
         name: "no-own-key-check",
         about: "a waiter whose key is gone is granted when those before it are gone (etcd 11456)",
+        scenario: "mutex",
         invariant: "fifo",
         backend: None,
         mutex: Some(wrong_lock::no_own_key_check),
@@ -38,6 +41,7 @@ pub const PLANTED: &[Planted] = &[
     Planted {
         name: "unlock-by-name",
         about: "an unlock deletes whatever has its key, and its retry a newer hold (etcd 22082)",
+        scenario: "mutex",
         invariant: "mutual-exclusion",
         backend: Some(unlock::by_name),
         mutex: None,
@@ -45,6 +49,7 @@ pub const PLANTED: &[Planted] = &[
     Planted {
         name: "deaf-to-expiry",
         about: "a holder is never told that its lease has run out (etcd 6127)",
+        scenario: "mutex",
         invariant: "mutual-exclusion",
         backend: Some(deaf::to_expiry),
         mutex: None,
@@ -52,6 +57,7 @@ pub const PLANTED: &[Planted] = &[
     Planted {
         name: "first-key-wins-late",
         about: "a waiter is granted when any key of its line goes, without a look at who is before it",
+        scenario: "mutex",
         invariant: "mutual-exclusion",
         backend: None,
         mutex: Some(wrong_lock::first_key_wins_late),

@@ -41,8 +41,10 @@ impl Primitive for WrongLock {
         wait: Wait,
     ) -> BoxFuture<'static, Result<Option<Box<dyn Held>>, Error>> {
         let prefix = format!("{name}/");
+        // A key of its own for each attempt, so that nothing is wrong here but the flaw.
+        let attempt = through.backend.now().as_nanos();
         let contender = Contender {
-            key: format!("{prefix}{:x}", through.session.lease()).into_bytes(),
+            key: format!("{prefix}{:x}-{attempt:x}", through.session.lease()).into_bytes(),
             prefix: prefix.into_bytes(),
             session: through.session,
             backend: through.backend,

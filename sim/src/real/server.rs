@@ -25,7 +25,7 @@ pub struct ServerOptions {
     pub fast: bool,
     /// More of etcd's own arguments.
     pub args: Vec<String>,
-    /// The scheme of the client endpoint: `http`, or `https` with the certificate named in `args`.
+    /// The scheme of the client endpoint: `http`, or `https` with `--cert-file` and `--key-file` in `args`.
     pub scheme: String,
 }
 

@@ -100,7 +100,7 @@ impl<'a> CampaignJson<'a> {
             coverage: &campaign.marks,
             missed_marks: campaign.missed_marks(),
             redone: campaign.redone,
-            hash: format!("{:016x}", campaign.hash),
+            hash: format!("{:016x}", campaign.hash()),
             failures: failures.collect(),
             differences: differences.collect(),
         }

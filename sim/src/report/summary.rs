@@ -33,7 +33,7 @@ pub fn write(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
     marks(out, campaign)?;
     let same = campaign.redone - campaign.differences.len() as u64;
     field(out, "redone", &format!("{} seeds, {same} with the same history", campaign.redone))?;
-    field(out, "hash", &format!("{:016x}", campaign.hash))?;
+    field(out, "hash", &format!("{:016x}", campaign.hash()))?;
     for failure in campaign.failures.iter().take(MOST_SHOWN) {
         write_failure(out, failure)?;
     }

@@ -88,8 +88,8 @@ pub struct Campaign {
     pub simulated_ms: u64,
     /// Wall time.
     pub wall: Duration,
-    /// A hash over all seeds' hashes, in the order of seeds.
-    pub hash: u64,
+    /// The hash of each seed's history.
+    pub hashes: BTreeMap<u64, u64>,
 }
 
 /// One seed, done.
@@ -114,7 +114,6 @@ impl Campaign {
         let next = AtomicU64::new(options.seeds.start);
         let capsules = AtomicU64::new(0);
         let mut campaign = Self::new(scenario, options);
-        let mut hashes = BTreeMap::new();
         let mut trouble = None;
         std::thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();
@@ -136,7 +135,6 @@ impl Campaign {
             for done in receiver {
                 match done {
                     Ok(done) => {
-                        hashes.insert(done.report.seed, done.report.hash);
                         campaign.add(done);
                         progress(campaign.failures.len() as u64);
                     }
@@ -153,12 +151,6 @@ impl Campaign {
         }
         campaign.failures.sort_by_key(|failure| failure.seed);
         campaign.differences.sort_by_key(|difference| difference.seed);
-        campaign.hash = hashes.values().fold(0, |hash, one| {
-            let mut bytes = [0; 16];
-            bytes[..8].copy_from_slice(&hash.to_le_bytes());
-            bytes[8..].copy_from_slice(&u64::to_le_bytes(*one));
-            xxhash_rust::xxh3::xxh3_64(&bytes)
-        });
         campaign.wall = wall_clock().duration_since(started);
         Ok(campaign)
     }
@@ -178,12 +170,13 @@ impl Campaign {
             marks: BTreeMap::new(),
             simulated_ms: 0,
             wall: Duration::ZERO,
-            hash: 0,
+            hashes: BTreeMap::new(),
         }
     }
 
     fn add(&mut self, done: Done) {
         let Done { report, capsule, redone, difference } = done;
+        self.hashes.insert(report.seed, report.hash);
         self.redone += u64::from(redone);
         self.differences.extend(difference);
         self.grants += report.grants;
@@ -198,6 +191,12 @@ impl Campaign {
         if report.verdict != Verdict::Green {
             self.failures.push(Failure { seed: report.seed, verdict: report.verdict, capsule });
         }
+    }
+
+    /// A hash over all seeds' hashes, in the order of seeds: equal for equal campaigns, however they were run.
+    pub fn hash(&self) -> u64 {
+        let bytes: Vec<u8> = self.hashes.values().flat_map(|hash| hash.to_le_bytes()).collect();
+        xxhash_rust::xxh3::xxh3_64(&bytes)
     }
 
     /// How many seeds it had.
