@@ -171,7 +171,6 @@ fn keys(session: &mut Session) {
     session.run(&["get", "--prefix", "k/", "--sort-by=VALUE", "--order=DESCEND"]);
     session.run(&["get", "--prefix", "k/", "--limit=2", "-w", "fields"]);
     session.run(&["get", "--prefix", "k/", "--keys-only"]);
-    session.run(&["get", "--prefix", "k/", "--count-only", "-w", "fields"]);
     session.run(&["get", "k/a", "k/c", "--rev=4", "-w", "fields"]);
     session.run(&["get", "--from-key", "k/b", "--consistency=s"]);
     session.run(&["get", "k/a", "--rev=999"]);
