@@ -22,7 +22,7 @@ const ROUNDS: usize = 6;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let server = Server::start(ServerOptions::default()).expect("etcd starts");
+    let server = Server::start(&ServerOptions::default()).expect("etcd starts");
     let endpoint = server.endpoint();
     let mut report = Report::default();
     uncontended(&endpoint, &mut report).await;

@@ -9,6 +9,7 @@ compile_error!(
 );
 
 pub mod check;
+pub mod cli;
 pub mod cluster;
 pub mod conform;
 pub mod coverage;
@@ -17,8 +18,11 @@ pub mod grpc;
 pub mod history;
 pub mod node;
 pub mod plan;
+pub mod planted;
 #[cfg(unix)]
 pub mod real;
+pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod serve;
 pub mod store;

@@ -113,7 +113,7 @@ impl Shared {
     async fn attempt(&self, endpoint: usize, request: &Request, deadline: Instant, failures: u32) -> Attempt {
         let now = self.runtime.now();
         let left = deadline.saturating_since(now);
-        let is_last = (failures as usize + 1) % self.wires.len() == 0;
+        let is_last = (failures as usize + 1).is_multiple_of(self.wires.len());
         let share = if is_last { left } else { left / 2 };
         let until = now + self.attempt_timeout().min(share).max(Duration::from_nanos(1));
         let answer = self.wires[endpoint].call(request.clone());

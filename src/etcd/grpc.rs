@@ -262,7 +262,7 @@ struct GrpcWatch {
 
 enum State {
     Opening(BoxFuture<'static, Result<Opened, Status>>),
-    Open { generation: u64, stream: etcd_client::WatchStream },
+    Open { generation: u64, stream: Box<etcd_client::WatchStream> },
     Ended,
 }
 
@@ -295,7 +295,7 @@ impl WireWatch for GrpcWatch {
             match &mut self.state {
                 State::Opening(opening) => match opening.poll_unpin(cx) {
                     Poll::Ready(Ok((generation, stream))) => {
-                        self.state = State::Open { generation, stream };
+                        self.state = State::Open { generation, stream: Box::new(stream) };
                         if self.progress_wanted {
                             self.ask();
                         }

@@ -13,6 +13,13 @@ mod status;
 mod tokio_runtime;
 mod watch;
 
+#[cfg(test)]
+mod call_tests;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod watch_tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -184,11 +191,12 @@ impl Shared {
 
     /// The pause before the next attempt after `failures` in a row: none until every endpoint has failed.
     fn backoff(&self, failures: u32) -> Duration {
-        let rounds = failures as usize / self.wires.len().max(1);
-        if rounds == 0 || failures as usize % self.wires.len().max(1) != 0 {
+        const MOST_DOUBLINGS: usize = 16;
+        let (failures, endpoints) = (failures as usize, self.wires.len().max(1));
+        if failures == 0 || !failures.is_multiple_of(endpoints) {
             return Duration::ZERO;
         }
-        let doublings = u32::try_from(rounds - 1).unwrap_or(u32::MAX).min(16);
+        let doublings = (failures / endpoints - 1).min(MOST_DOUBLINGS);
         (self.options.backoff_min * (1 << doublings)).min(self.options.backoff_max)
     }
 }

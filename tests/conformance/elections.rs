@@ -124,7 +124,7 @@ pub(crate) async fn a_name_that_begins_like_another_is_another(cx: Cx) {
     let session = cx.session().await;
     cx.put(&format!("{}a", cx.name), "not a candidate").await;
     let campaign = election(&cx, &session);
-    cx.soon("the election", campaign.campaign("one")).await.expect("nobody stands");
+    let _held = cx.soon("the election", campaign.campaign("one")).await.expect("nobody stands");
 }
 
 pub(crate) async fn a_restarted_process_keeps_its_leadership(cx: Cx) {

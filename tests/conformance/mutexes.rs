@@ -97,7 +97,7 @@ pub(crate) async fn a_middle_waiter_that_expires_promotes_nobody(cx: Cx) {
     assert!(matches!(middle_outcome, Err(Error::NotHeld | Error::SessionLost)), "{middle_outcome:?}");
     cx.not_yet("the last one's grant", &mut last_lock).await;
     guard.release().await.expect("it is held");
-    cx.soon("the last one's grant", last_lock).await.expect("its turn has come");
+    let _held = cx.soon("the last one's grant", last_lock).await.expect("its turn has come");
 }
 
 pub(crate) async fn a_waiter_without_a_lease_is_never_granted(cx: Cx) {
@@ -208,14 +208,14 @@ pub(crate) async fn a_compaction_while_waiting_harms_nobody(cx: Cx) {
     cx.compact().await;
     guard.release().await.expect("it is held");
     cx.compact().await;
-    cx.soon("the grant", lock).await.expect("its turn has come");
+    let _held = cx.soon("the grant", lock).await.expect("its turn has come");
 }
 
 pub(crate) async fn a_name_that_begins_like_another_is_another(cx: Cx) {
     let (_session, _guard) = locked(&cx).await;
     let other = cx.session().await;
     let longer = Mutex::new(&other, format!("{}x", cx.name)).expect("a good name");
-    cx.soon("another name's lock", longer.lock()).await.expect("it is free");
+    let _held = cx.soon("another name's lock", longer.lock()).await.expect("it is free");
 }
 
 pub(crate) async fn a_bad_name_is_refused(cx: Cx) {

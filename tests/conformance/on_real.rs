@@ -15,7 +15,7 @@ macro_rules! lines {
         $(pub(crate) fn $run(name: &'static str, promise: Promise) {
             static SERVER: OnceLock<Server> = OnceLock::new();
             let server = SERVER.get_or_init(|| {
-                Server::start(ServerOptions::version($version)).expect(concat!("etcd ", $version, " starts"))
+                Server::start(&ServerOptions::version($version)).expect(concat!("etcd ", $version, " starts"))
             });
             run(server, name, promise);
         })*

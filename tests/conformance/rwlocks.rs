@@ -43,7 +43,7 @@ pub(crate) async fn a_writer_holds_alone(cx: Cx) {
     cx.not_yet("a reader beside the writer", &mut read).await;
     assert_eq!(cx.keys().await.len(), 1, "a waiting reader leaves no key");
     writer.release().await.expect("it is held");
-    cx.soon("the reader's grant", read).await.expect("no writer is left");
+    let _held = cx.soon("the reader's grant", read).await.expect("no writer is left");
 }
 
 pub(crate) async fn no_reader_overtakes_a_waiting_writer(cx: Cx) {
@@ -59,7 +59,7 @@ pub(crate) async fn no_reader_overtakes_a_waiting_writer(cx: Cx) {
     let write = cx.soon("the writer's grant", write).await.expect("its turn has come");
     cx.not_yet("a reader beside the writer", &mut read).await;
     write.release().await.expect("it is held");
-    cx.soon("the reader's grant", read).await.expect("no writer is left");
+    let _held = cx.soon("the reader's grant", read).await.expect("no writer is left");
 }
 
 pub(crate) async fn a_writer_that_gives_up_lets_the_readers_in(cx: Cx) {
@@ -69,7 +69,7 @@ pub(crate) async fn a_writer_that_gives_up_lets_the_readers_in(cx: Cx) {
     let outcome = {
         let mut read = late.read().boxed();
         let outcome = writer.write_timeout(Duration::from_millis(200)).await;
-        cx.soon("the reader's grant", &mut read).await.expect("no writer is left");
+        let _held = cx.soon("the reader's grant", &mut read).await.expect("no writer is left");
         outcome
     };
     assert_eq!(outcome.err(), Some(Error::Timeout));
@@ -87,7 +87,7 @@ pub(crate) async fn writers_follow_each_other_in_order(cx: Cx) {
     let held = cx.soon("the second's grant", next).await.expect("its turn has come");
     cx.not_yet("the third's grant", &mut last).await;
     held.release().await.expect("it is held");
-    cx.soon("the third's grant", last).await.expect("its turn has come");
+    let _held = cx.soon("the third's grant", last).await.expect("its turn has come");
 }
 
 pub(crate) async fn two_writes_of_one_session_are_refused(cx: Cx) {
@@ -104,7 +104,7 @@ pub(crate) async fn a_crashed_readers_lock_is_freed_for_the_writer(cx: Cx) {
     let mut write = lock.write().boxed();
     cx.not_yet("a writer beside a reader", &mut write).await;
     cx.revoke(reader.lease()).await;
-    cx.soon("the writer's grant", write).await.expect("the reader is gone");
+    let _held = cx.soon("the writer's grant", write).await.expect("the reader is gone");
     drop(guard);
 }
 
@@ -125,7 +125,7 @@ pub(crate) async fn in_fifo_order_a_reader_waits_for_older_writers_only(cx: Cx) 
         cx.soon("the reader's grant, before the younger writer", read).await.expect("its turn has come");
     cx.not_yet("a writer beside a reader", &mut last_write).await;
     read.release().await.expect("it is held");
-    cx.soon("the last writer's grant", last_write).await.expect("its turn has come");
+    let _held = cx.soon("the last writer's grant", last_write).await.expect("its turn has come");
 }
 
 pub(crate) async fn a_queued_reader_of_gos_recipe_does_not_block_an_older_writer(cx: Cx) {
@@ -137,7 +137,7 @@ pub(crate) async fn a_queued_reader_of_gos_recipe_does_not_block_an_older_writer
     // Go's reader puts its key at once, and waits for the writer that is older.
     cx.put(&format!("{}/read/1700000000000000000", cx.name), "").await;
     held.release().await.expect("it is held");
-    cx.soon("the writer's grant", write).await.expect("nobody older is left");
+    let _held = cx.soon("the writer's grant", write).await.expect("nobody older is left");
 }
 
 pub(crate) async fn a_writer_waits_for_a_reader_of_gos_recipe(cx: Cx) {
@@ -148,7 +148,7 @@ pub(crate) async fn a_writer_waits_for_a_reader_of_gos_recipe(cx: Cx) {
     let mut write = lock.write().boxed();
     cx.not_yet("a writer beside a reader", &mut write).await;
     cx.delete(key.as_bytes()).await;
-    cx.soon("the writer's grant", write).await.expect("the reader is gone");
+    let _held = cx.soon("the writer's grant", write).await.expect("the reader is gone");
 }
 
 pub(crate) async fn a_foreign_key_is_reported(cx: Cx) {

@@ -1,6 +1,7 @@
 //! A real cluster on loopback, whose members can be killed, stopped and cut off from each other.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use super::ports::Port;
@@ -37,24 +38,22 @@ impl Cluster {
     /// Starts a cluster and waits until every member is healthy, at most 20 s each.
     pub fn start(options: &ClusterOptions) -> Result<Self, RealError> {
         let names: Vec<String> = (0..options.members).map(|member| format!("member{member}")).collect();
-        let mut before = Vec::new();
-        for _ in &names {
-            before.push(Port::take()?);
+        let pids: Vec<Arc<AtomicU32>> = names.iter().map(|_| Arc::default()).collect();
+        let links = Links::new(pids.clone());
+        let mut cluster = Self { members: Vec::new(), links, _proxies: Vec::new() };
+        // First the proxies, so that no member finds another's missing and waits before it dials again.
+        let (mut ports, mut peers) = (Vec::new(), Vec::new());
+        for member in 0..options.members {
+            let (own, before) = (Ports::take()?, Port::take()?);
+            peers.push(before.url("http"));
+            cluster._proxies.push(Proxy::start(&cluster.links, member, before, own.peer.number)?);
+            ports.push(own);
         }
-        let peers: Vec<String> = before.iter().map(|port| port.url("http")).collect();
         let initial: Vec<String> =
             names.iter().zip(&peers).map(|(name, peer)| format!("{name}={peer}")).collect();
         let initial = initial.join(",");
-        let (mut members, mut listening) = (Vec::new(), Vec::new());
-        for (name, peer) in names.iter().zip(&peers) {
-            let ports = Ports::take()?;
-            listening.push(ports.peer.number);
-            members.push(Server::launch(&options.server, name, ports, peer, &initial)?);
-        }
-        let links = Links::new(members.iter().map(Server::shared_pid).collect());
-        let mut cluster = Self { members, links, _proxies: Vec::new() };
-        for (member, (port, target)) in before.into_iter().zip(listening).enumerate() {
-            cluster._proxies.push(Proxy::start(&cluster.links, member, port, target)?);
+        for (((name, peer), own), pid) in names.iter().zip(&peers).zip(ports).zip(pids) {
+            cluster.members.push(Server::launch(&options.server, name, own, peer, &initial, pid)?);
         }
         cluster.wait_healthy()?;
         Ok(cluster)

@@ -5,8 +5,8 @@
 
 mod binary;
 mod cluster;
-mod owner;
 mod ports;
+mod procfs;
 mod proxy;
 mod server;
 mod spawn;

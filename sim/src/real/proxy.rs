@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::ports::Port;
-use super::{RealError, owner, thread};
+use super::{RealError, procfs, thread};
 
 /// The links between the members of a cluster, and which are cut.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Links {
 
     /// The member that made a connection.
     fn dialer(&self, from: SocketAddr, to: SocketAddr) -> Option<usize> {
-        self.pids.iter().position(|pid| owner::holds(pid.load(Ordering::Acquire), from, to))
+        self.pids.iter().position(|pid| procfs::holds(pid.load(Ordering::Acquire), from, to))
     }
 }
 

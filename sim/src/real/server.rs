@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::ports::Port;
-use super::{DEFAULT_VERSION, RealError, binary, spawn, wait_until};
+use super::{DEFAULT_VERSION, RealError, binary, procfs, spawn, wait_until};
 
 /// What kind of server to start.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct ServerOptions {
     pub fast: bool,
     /// More of etcd's own arguments.
     pub args: Vec<String>,
-    /// The scheme of the client endpoint: `http`, or `https` with the certificate named in `args`.
+    /// The scheme of the client endpoint: `http`, or `https` with `--cert-file` and `--key-file` in `args`.
     pub scheme: String,
 }
 
@@ -81,8 +81,9 @@ impl Server {
         loop {
             let ports = Ports::take()?;
             let peer = ports.peer.url("http");
-            let started = Self::launch(options, "single", ports, &peer, &format!("single={peer}"))
-                .and_then(|mut server| server.wait_healthy().map(|()| server));
+            let started =
+                Self::launch(options, "single", ports, &peer, &format!("single={peer}"), Arc::default())
+                    .and_then(|mut server| server.wait_healthy().map(|()| server));
             match started {
                 Err(RealError::NotHealthy { .. }) if starts < STARTS => starts += 1,
                 done => return done,
@@ -90,13 +91,14 @@ impl Server {
         }
     }
 
-    /// Starts the process of a member, without waiting for its health.
+    /// Starts the process of a member, without waiting for its health; its id goes to `pid`.
     pub(super) fn launch(
         options: &ServerOptions,
         name: &str,
         ports: Ports,
         advertised_peer: &str,
         initial_cluster: &str,
+        pid: Arc<AtomicU32>,
     ) -> Result<Self, RealError> {
         let folder = tempfile::Builder::new()
             .prefix("tenure-etcd-")
@@ -123,7 +125,7 @@ impl Server {
         args.extend(options.args.iter().cloned());
         let binary = binary(&options.version)?;
         let child = run(&binary, &args, &folder)?;
-        let pid = Arc::new(AtomicU32::new(child.id()));
+        pid.store(child.id(), Ordering::Release);
         Ok(Self { child, pid, binary, args, ports, scheme: options.scheme.clone(), folder })
     }
 
@@ -137,13 +139,11 @@ impl Server {
         self.child.id()
     }
 
-    pub(super) fn shared_pid(&self) -> Arc<AtomicU32> {
-        Arc::clone(&self.pid)
-    }
-
-    /// Stops the process where it stands (SIGSTOP): its connections stay open and nothing is answered.
+    /// Stops the process where it stands (SIGSTOP): its connections stay open and nothing is answered. Returns when every
+    /// thread of it stands.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        wait_until(Duration::from_secs(10), || procfs::stands_still(self.child.id()));
     }
 
     /// Lets it go on (SIGCONT).

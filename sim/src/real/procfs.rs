@@ -1,4 +1,4 @@
-//! Which process a loopback connection comes from, by Linux's `/proc`.
+//! What Linux's `/proc` says of a process: which loopback connections it holds, and whether it stands still.
 
 use std::net::SocketAddr;
 
@@ -31,6 +31,15 @@ fn has_open(pid: u32, inode: &str) -> bool {
     files
         .filter_map(|file| std::fs::read_link(file.ok()?.path()).ok())
         .any(|link| link.as_os_str() == &*socket)
+}
+
+/// Whether every thread of process `pid` is stopped; true where there is no such process, or no `/proc`.
+pub(super) fn stands_still(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()).all(|stat| {
+        // The name before the state is in parentheses, and may hold anything.
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+    })
 }
 
 #[cfg(test)]
