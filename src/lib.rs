@@ -128,7 +128,7 @@ pub use election::{Election, Leader, Leadership, Observation, Observer};
 pub use error::Error;
 #[cfg(feature = "tls")]
 pub use etcd::{Certificate, Identity, TlsOptions};
-pub use etcd::{ConnectError, Etcd, EtcdBuilder, EtcdOptions, TokioRuntime};
+pub use etcd::{ConnectError, Etcd, EtcdBuilder, EtcdOptions, TokioRuntime, grpc_wire};
 pub use instant::Instant;
 pub use locker::{Locker, LockerOf, blocking};
 pub use mutex::{Mutex, MutexGuard};

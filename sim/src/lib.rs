@@ -9,15 +9,21 @@ compile_error!(
 );
 
 pub mod check;
+pub mod cli;
 pub mod cluster;
+pub mod conform;
 pub mod coverage;
 pub mod fault;
 pub mod history;
 pub mod node;
 pub mod plan;
+pub mod planted;
 #[cfg(unix)]
 pub mod real;
+pub mod report;
+pub mod run;
 pub mod scenario;
+pub mod serve;
 pub mod store;
 pub mod streams;
 pub mod workload;

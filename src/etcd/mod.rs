@@ -95,6 +95,12 @@ struct Shared {
     newest_revision: AtomicI64,
 }
 
+/// The wire over one gRPC connection, which `channel` makes: for who asks one member and wants its exact answers, or
+/// stands in for the network. `endpoint` is its name in messages.
+pub fn grpc_wire(endpoint: impl Into<String>, channel: tonic::transport::Channel) -> Arc<dyn Wire> {
+    Arc::new(grpc::GrpcWire::new(endpoint.into(), channel, None))
+}
+
 impl Etcd {
     /// Connects to the cluster with these endpoints (`http://host:port`, `https://..` with feature `tls`, or `host:port`),
     /// with default options, on the present tokio runtime. See [`EtcdBuilder::connect`] for errors and cancel safety.

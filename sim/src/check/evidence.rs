@@ -144,7 +144,7 @@ pub struct Evidence<'a> {
 }
 
 /// The line a contender's key stands in: the key without its last part, so the name of a mutex or an election.
-pub fn line_of(key: &[u8]) -> &[u8] {
+pub(super) fn line_of(key: &[u8]) -> &[u8] {
     key.iter().rposition(|&byte| byte == b'/').map_or(&[][..], |slash| &key[..slash])
 }
 

@@ -62,7 +62,7 @@ impl Core {
         };
         self.calls.insert(call, waiting);
         let incoming = Arc::new(Incoming { call, double: false, client, member, request });
-        if !self.members[member].is_up() && self.reaches_both_ways(client, member) {
+        if !self.members[member].listens && self.reaches_both_ways(client, member) {
             self.refuse_call(&incoming, "connection refused", false);
         } else {
             self.carry_request(incoming);

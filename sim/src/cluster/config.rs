@@ -22,6 +22,20 @@ pub struct ClusterConfig {
     pub client_delay_us: Span,
     /// How long a member takes to make an entry durable, in microseconds.
     pub disk_us: Span,
+    /// A wrong behaviour, put in on purpose: a scenario's checks must find it.
+    pub planted: Option<Planted>,
+}
+
+/// Wrong behaviours of the cluster, to be chosen by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Planted {
+    /// Members serve linearizable reads from their own state, without asking whether it is the newest.
+    StaleReads,
+    /// A watch that starts at a past revision misses that revision.
+    WatchSkipsAtResume,
+    /// A leader grants and renews leases for half their time to live.
+    LeaseDiesEarly,
 }
 
 /// Shortest and longest of something drawn uniformly between them.
@@ -44,6 +58,7 @@ impl Default for ClusterConfig {
             peer_delay_us: Span { min: 100, max: 600 },
             client_delay_us: Span { min: 100, max: 800 },
             disk_us: Span { min: 50, max: 500 },
+            planted: None,
         }
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rand::RngExt;
 
+use super::clock::Clock;
+use super::config::Planted;
 use super::core::{Core, MS};
 use super::event::{Event, Local};
 use super::links::{Passage, draw_us};
@@ -29,12 +31,15 @@ impl Core {
         for index in 0..count {
             let phase_ns = self.chance.random_range(0..500 * MS);
             let log = vec![Arc::clone(&first)];
-            self.members.push(Member::new(index, store.clone(), FIRST_TERM, log, phase_ns));
+            let mut member = Member::new(index, store.clone(), FIRST_TERM, log, phase_ns);
+            member.clock = Clock::new(0, self.lease_drift_ppm());
+            self.members.push(member);
         }
         let leader = self.chance.random_range(0..count);
         for member in &mut self.members {
             member.leader = Some(leader);
             member.hearing = true;
+            member.listens = true;
             member.voted_for = Some(leader);
         }
         let progress = Progress { matched: 1, next: 2, commit_told: 1, resync_armed: false };
@@ -44,6 +49,11 @@ impl Core {
         first_leader.synced = 1;
         self.record_member(leader, What::Leads { term: FIRST_TERM });
         self.promote(leader);
+    }
+
+    /// How much too fast the members' leases run when no fault has them.
+    pub(crate) fn lease_drift_ppm(&self) -> i64 {
+        if self.config.planted == Some(Planted::LeaseDiesEarly) { 1_000_000 } else { 0 }
     }
 
     /// How many members a majority has.
@@ -63,10 +73,14 @@ impl Core {
         furthest.map_or(&self.members[0].store, |member| &member.store)
     }
 
+    /// How long until what a member appends now is durable: never before what it appended earlier.
     fn disk_ns(&mut self, member: usize) -> u64 {
         let slow_ns = self.members[member].slow_disk_ns;
         let extra_ns = if slow_ns > 0 { self.network.random_range(0..=slow_ns) } else { 0 };
-        draw_us(&mut self.network, self.config.disk_us) + extra_ns
+        let takes_ns = draw_us(&mut self.network, self.config.disk_us) + extra_ns;
+        let member = &mut self.members[member];
+        member.disk_done_ns = member.disk_done_ns.max(self.now_ns + takes_ns);
+        member.disk_done_ns - self.now_ns
     }
 
     /// Sends one message between members; whether it is under way.

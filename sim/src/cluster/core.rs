@@ -157,7 +157,8 @@ impl Core {
 
     fn happen(&mut self, event: Event) {
         if let Some(member) = event.member() {
-            if !self.members[member].is_up() {
+            let from_client = matches!(event, Event::Request(_) | Event::WatchOpens { .. });
+            if !self.members[member].is_up() || from_client && !self.members[member].listens {
                 return self.miss(event);
             }
             if self.members[member].is_paused() {
@@ -212,7 +213,7 @@ impl Core {
         }
     }
 
-    /// What reaches a member that is down.
+    /// What reaches a member that is down, or does not listen yet.
     fn miss(&mut self, event: Event) {
         match event {
             Event::Request(incoming) => self.reset_call(&incoming),

@@ -150,11 +150,11 @@ impl Core {
                 self.asked_for_vote(me, from, term, pre, forced, newer);
             }
             PeerMessage::Vote { term, pre, granted } => self.got_vote(me, from, term, pre, granted),
-            PeerMessage::TimeoutNow { term } => {
-                if term == self.members[me].term && !self.members[me].leads() {
-                    self.campaign(me, true);
-                    self.shaken = true;
-                }
+            PeerMessage::TimeoutNow { term }
+                if term == self.members[me].term && !self.members[me].leads() =>
+            {
+                self.campaign(me, true);
+                self.shaken = true;
             }
             _ => {}
         }

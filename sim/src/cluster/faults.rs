@@ -189,7 +189,8 @@ impl Core {
             process.clock.set_drift(now_ns, wanted.unwrap_or(process.drift_ppm));
             self.rearm_timers(client);
         } else if let Some(member) = self.member_of(node) {
-            self.members[member].clock.set_drift(now_ns, wanted.unwrap_or(0));
+            let drift_ppm = wanted.unwrap_or_else(|| self.lease_drift_ppm());
+            self.members[member].clock.set_drift(now_ns, drift_ppm);
             self.arm_scan(member);
         }
     }

@@ -22,12 +22,16 @@ pub(crate) struct Member {
     pub(crate) pauses: u32,
     /// Counts starts; what was scheduled in an earlier one is void.
     pub(crate) boot: u32,
+    /// Whether it listens to clients: not from a start on until it has known a leader (`ReadyNotify` in etcd's server).
+    pub(crate) listens: bool,
     /// What came while it stood still.
     pub(crate) inbox: Vec<Event>,
     /// What its leases go by.
     pub(crate) clock: Clock,
     /// At most this much later is durable what it appends.
     pub(crate) slow_disk_ns: u64,
+    /// When all that it has appended is durable.
+    pub(crate) disk_done_ns: u64,
 
     pub(crate) term: u64,
     pub(crate) voted_for: Option<usize>,
@@ -160,9 +164,11 @@ impl Member {
             crashes: 0,
             pauses: 0,
             boot: 0,
+            listens: false,
             inbox: Vec::new(),
             clock: Clock::new(0, 0),
             slow_disk_ns: 0,
+            disk_done_ns: 0,
             term,
             voted_for: None,
             log,

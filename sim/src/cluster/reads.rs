@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tenure::kv::Request;
 
 use super::call::Asker;
+use super::config::Planted;
 use super::core::{Core, MS};
 use super::event::Local;
 use super::leases::LeaseAsk;
@@ -67,6 +68,9 @@ impl Core {
 
     /// Lets something wait for a confirmation of leadership.
     pub(crate) fn await_confirmation(&mut self, me: usize, item: Confirm) {
+        if let (Confirm::Read(asker, request), Some(Planted::StaleReads)) = (&item, self.config.planted) {
+            return self.read(me, *asker, request);
+        }
         self.members[me].reads.waiting.push(item);
         self.begin_round(me);
     }
@@ -149,16 +153,12 @@ impl Core {
 
     pub(crate) fn hear_of_reads(&mut self, me: usize, from: usize, message: PeerMessage) {
         match message {
-            PeerMessage::Probe { term, confirmation } => {
-                if self.heed_leader(me, from, term) {
-                    self.send_peer(me, from, PeerMessage::ProbeAck { term, confirmation });
-                }
+            PeerMessage::Probe { term, confirmation } if self.heed_leader(me, from, term) => {
+                self.send_peer(me, from, PeerMessage::ProbeAck { term, confirmation });
             }
             PeerMessage::ProbeAck { term, confirmation } => self.probe_acked(me, from, term, confirmation),
-            PeerMessage::AskReadIndex { round } => {
-                if self.members[me].leads() {
-                    self.confirm(me, Requester::Follower(from, round));
-                }
+            PeerMessage::AskReadIndex { round } if self.members[me].leads() => {
+                self.confirm(me, Requester::Follower(from, round));
             }
             PeerMessage::ReadIndex { round, index } => self.round_confirmed(me, round, index),
             _ => {}

@@ -21,9 +21,6 @@ impl Core {
     pub(crate) fn serve(&mut self, incoming: &Incoming) {
         let (me, asker) = (incoming.member, self.call_arrived(incoming));
         let request = &incoming.request;
-        if let Request::Status = **request {
-            return self.answer_status(me, asker);
-        }
         if self.members[me].leader.is_none() {
             return self.answer(me, asker, Err(no_leader()));
         }
@@ -33,6 +30,7 @@ impl Core {
         match &**request {
             Request::Range(range) if range.serializable => self.read(me, asker, request),
             Request::Txn(txn) if !is_write(request) && is_serializable(txn) => self.read(me, asker, request),
+            Request::Status => self.answer_status(me, asker),
             Request::LeaseLeases => self.read(me, asker, request),
             Request::LeaseKeepAlive { id } => self.ask_lease(me, asker, *id, true, false),
             Request::LeaseTimeToLive { id, keys } => self.ask_lease(me, asker, *id, false, *keys),
@@ -139,6 +137,7 @@ impl Core {
 
     /// A member knows a leader again, or another.
     pub(crate) fn leader_appeared(&mut self, me: usize) {
+        self.members[me].listens = true;
         self.fail_round(me);
         self.forward_again(me);
     }

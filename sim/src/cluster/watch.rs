@@ -9,6 +9,7 @@ use rand::RngExt;
 use tenure::kv::{Header, WatchRequest, WatchResponse};
 use tenure::wire::Status;
 
+use super::config::Planted;
 use super::core::{Core, Held, MS};
 use super::event::{Event, Local};
 use super::links::Passage;
@@ -116,7 +117,11 @@ impl Core {
         if member.leader.is_none() {
             return self.end_stream(id, no_leader());
         }
-        let (at_member, told) = member.hub.create(WatchRequest::clone(&watch.request), &member.store);
+        let mut request = WatchRequest::clone(&watch.request);
+        if request.start_revision > 0 && self.config.planted == Some(Planted::WatchSkipsAtResume) {
+            request.start_revision += 1;
+        }
+        let (at_member, told) = member.hub.create(request, &member.store);
         watch.at_member = Some((member.boot, at_member));
         member.watches.insert(at_member, id);
         self.tell_watches(me, told.into_iter().map(|message| (at_member, message)).collect());

@@ -204,6 +204,7 @@ impl Core {
 /// it keeps in mind which it has set and sets none twice.
 struct Pump {
     world: World,
+    #[allow(clippy::disallowed_types, reason = "madsim's simulated clock has this type")]
     origin: madsim::time::Instant,
     sleep: Pin<Box<Sleep>>,
     armed: BinaryHeap<Reverse<u64>>,

@@ -78,6 +78,10 @@ fn take(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Take {
 fn hold(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Hold {
     let for_ms = skewed(rng, workload.hold_ms);
     let mut writes: Vec<_> = (0..within(rng, [0, 2])).map(|_| write(workload, for_ms, rng)).collect();
+    // Some packets take long ways; not two of one hold, or waiters wait too long.
+    if let Some(write) = writes.first_mut().filter(|_| chance(rng, 1, 20)) {
+        write.under_way_ms *= 5;
+    }
     writes.sort_by_key(|write| write.at_ms);
     let mut txns_at_ms: Vec<_> = (0..within(rng, [0, 1])).map(|_| within(rng, [0, for_ms])).collect();
     txns_at_ms.sort_unstable();
@@ -85,12 +89,10 @@ fn hold(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Hold {
 }
 
 fn write(workload: &WorkloadSpec, for_ms: u64, rng: &mut ChaCha8Rng) -> Write {
-    let under_way_ms = within(rng, workload.write_ms);
     Write {
         at_ms: within(rng, [0, for_ms]),
         prepare_ms: if chance(rng, 1, 4) { within(rng, [0, 100]) } else { 0 },
-        // Some packets take long ways.
-        under_way_ms: if chance(rng, 1, 20) { under_way_ms * 20 } else { under_way_ms },
+        under_way_ms: within(rng, workload.write_ms),
         fenced: workload.fenced,
     }
 }

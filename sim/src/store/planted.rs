@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A difference from etcd that is put into the store on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Planted {
     /// A transaction that deletes what is not there advances the revision.

@@ -36,7 +36,18 @@ impl Store {
             count = count.min(range.limit);
         }
         let more = select(range, &mut found);
-        let kvs = found.into_iter().map(|kv| shown(kv, range.keys_only)).collect();
+        // A sort by value has to read more than the index.
+        let with_lease =
+            self.config.version.keys_only_tells_lease() || range.sort_target == SortTarget::Value;
+        let key_only = |kv: &KeyValue| KeyValue {
+            key: kv.key.clone(),
+            value: Vec::new(),
+            lease: if with_lease { kv.lease } else { 0 },
+            ..*kv
+        };
+        let kvs =
+            found.into_iter().map(|kv| if range.keys_only { key_only(kv) } else { KeyValue::clone(kv) });
+        let kvs = kvs.collect();
         Ok(RangeResponse { header, kvs, more, count })
     }
 
@@ -45,10 +56,6 @@ impl Store {
             self.config.planted == Some(Planted::CompactionTakesOneMore) && self.compacted < self.revision;
         self.compacted + i64::from(one_more && self.compacted > 0)
     }
-}
-
-fn shown(kv: &KeyValue, keys_only: bool) -> KeyValue {
-    if keys_only { KeyValue { key: kv.key.clone(), value: Vec::new(), ..*kv } } else { kv.clone() }
 }
 
 /// Filters, sorts and cuts what was found, and says whether the limit cut.

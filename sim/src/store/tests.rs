@@ -177,10 +177,10 @@ fn a_put_with_an_unknown_lease_fails_the_whole_transaction_only_in_the_branch_th
 
 #[test]
 fn a_key_is_put_once_in_a_list_and_not_deleted_beside_it() {
-    let mut store = store();
+    let store = store();
     let put = |key: &str| Op::Put(Put::new(key, "1"));
     let nested = |then: Vec<Op>, otherwise: Vec<Op>| Op::Txn(Txn::new().and_then(then).or_else(otherwise));
-    let mut duplicate = |ops: Vec<Op>| {
+    let duplicate = |ops: Vec<Op>| {
         let status = store.check(&Request::Txn(Txn::new().and_then(ops.clone()))).err();
         let other = store.check(&Request::Txn(Txn::new().or_else(ops))).err();
         assert_eq!(status, other);

@@ -23,11 +23,8 @@ struct Path {
 
 impl Store {
     pub(super) fn apply_put(&mut self, put: &Put) -> Applied {
-        if put.lease != 0 && !self.leases.contains_key(&put.lease) {
-            return Applied::refused(refuse::lease_not_found());
-        }
-        if (put.ignore_value || put.ignore_lease) && !self.live.contains_key(&put.key) {
-            return Applied::refused(refuse::key_not_found());
+        if let Err(status) = self.check_put(put, true) {
+            return Applied::refused(status);
         }
         let mut changes = Vec::with_capacity(1);
         let response = self.put(put, &mut changes);
@@ -106,14 +103,7 @@ impl Store {
         let mut nested_paths = path.nested.iter();
         for op in branch(txn, path.succeeded) {
             match op {
-                Op::Put(put) if puts => {
-                    if (put.ignore_value || put.ignore_lease) && !self.live.contains_key(&put.key) {
-                        return Err(refuse::key_not_found());
-                    }
-                    if put.lease != 0 && !self.leases.contains_key(&put.lease) {
-                        return Err(refuse::lease_not_found());
-                    }
-                }
+                Op::Put(put) if puts => self.check_put(put, self.config.version.checks_lease_before_key())?,
                 Op::Range(range) if ranges => self.check_range(range)?,
                 Op::Txn(nested) => {
                     if let Some(path) = nested_paths.next() {
@@ -124,6 +114,18 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    fn check_put(&self, put: &Put, lease_first: bool) -> Result<(), Status> {
+        let no_lease = put.lease != 0 && !self.leases.contains_key(&put.lease);
+        let no_key = (put.ignore_value || put.ignore_lease) && !self.live.contains_key(&put.key);
+        if no_lease && (lease_first || !no_key) {
+            Err(refuse::lease_not_found())
+        } else if no_key {
+            Err(refuse::key_not_found())
+        } else {
+            Ok(())
+        }
     }
 
     fn check_range(&self, range: &Range) -> Result<(), Status> {

@@ -62,6 +62,18 @@ impl EtcdVersion {
         self < Self::V3_6(0)
     }
 
+    /// Whether a put in a transaction that lacks both its lease and the key that it is to keep the value of is refused
+    /// for its lease; before 3.7 it is for its key [run].
+    pub fn checks_lease_before_key(self) -> bool {
+        self >= Self::V3_7(0)
+    }
+
+    /// Whether a read of keys only says which lease a key lives by. Since 3.7 such a read is answered from the index,
+    /// which does not know it, unless it is sorted by value [run].
+    pub fn keys_only_tells_lease(self) -> bool {
+        self < Self::V3_7(0)
+    }
+
     /// Whether a compaction keeps the deletions of the very revision it compacts to, so that a watch from there is told
     /// of them (etcd 18089; since 3.4.34 and 3.5.16).
     pub fn keeps_deletions_at_compaction(self) -> bool {

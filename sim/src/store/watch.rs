@@ -136,9 +136,12 @@ impl WatchHub {
         told
     }
 
-    /// The answer to a request for progress: none while the watch lags, as etcd then gives none either.
+    /// The answer to a request for progress: none while the watch lags or its first revision is yet to come, as etcd then
+    /// gives none either (`progressIfSync`).
     pub fn progress(&self, id: WatchId, store: &Store) -> Option<WatchResponse> {
-        self.is_synced(id).then(|| response(store.revision()))
+        let watch = self.watches.get(&id)?;
+        let begun = watch.request.start_revision <= store.revision();
+        (watch.synced && begun).then(|| response(store.revision()))
     }
 
     /// Forgets all watches: the member's process has died.

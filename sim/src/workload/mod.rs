@@ -1,3 +1,13 @@
 //! What clients do: their programs, and how these are carried out with the library.
 
+mod beliefs;
+mod client;
+mod hold;
+mod mutex;
+pub mod primitive;
 pub mod program;
+mod resource;
+mod shared;
+
+pub use client::program_of;
+pub use shared::Shared;

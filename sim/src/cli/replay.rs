@@ -1,0 +1,149 @@
+//! `tenure replay`: one seed, or one capsule, as a timeline.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{planted, unless_closed};
+use crate::node::Node;
+use crate::plan::Plan;
+use crate::planted::Planted;
+use crate::report::style::{BAD, GOOD, NAME};
+use crate::report::timeline::{self, Selection};
+use crate::run::{Capsule, Run, SeedReport, Verdict, execute, judge, keep_panics_quiet};
+use crate::scenario::{self, BadInput};
+
+/// Runs one seed, or a capsule, and shows its history as a timeline: every step with its simulated time and node, and each
+/// violation below the step in which an invariant broke.
+///
+/// Exits with 1 if an invariant broke, with 4 if a capsule's history is no longer the one that was written down.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A scenario by name, a .toml file with a scenario, or a .json file with a capsule
+    #[arg(value_name = "NAME|CAPSULE")]
+    what: String,
+    /// The seed; a capsule brings its own
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Plants a bug
+    #[arg(long, value_name = "BUG")]
+    planted: Option<String>,
+    /// Leaves out calls, watches and the network
+    #[arg(long)]
+    brief: bool,
+    /// Shows no steps before this simulated time
+    #[arg(long, value_name = "SECONDS")]
+    from: Option<f64>,
+    /// Shows no steps after this simulated time
+    #[arg(long, value_name = "SECONDS")]
+    to: Option<f64>,
+    /// Shows only steps of these nodes (m0, m1, .., c0, c1, ..) and the world's
+    #[arg(long, value_name = "NODE", value_delimiter = ',', value_parser = node)]
+    node: Vec<Node>,
+}
+
+/// What is to be replayed.
+struct Subject {
+    plan: Arc<Plan>,
+    invariants: Vec<String>,
+    planted: Option<&'static Planted>,
+    /// The hash that the history had.
+    hash: Option<String>,
+}
+
+fn node(text: &str) -> Result<Node, String> {
+    Node::try_from(text.to_owned())
+}
+
+pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
+    let subject = subject(args)?;
+    let selection = Selection {
+        from_ns: nanoseconds("--from", args.from)?,
+        to_ns: nanoseconds("--to", args.to)?,
+        nodes: args.node.clone(),
+        brief: args.brief,
+    };
+    keep_panics_quiet();
+    let run = execute(&subject.plan, subject.planted)?;
+    let report = judge(&subject.plan, &run, &subject.invariants);
+    let mut out = std::io::BufWriter::new(anstream::stdout().lock());
+    let written = write(&mut out, &run, &report, &selection, subject.hash.as_deref());
+    unless_closed(written.and_then(|()| out.flush()))?;
+    let same = subject.hash.is_none_or(|hash| hash == format!("{:016x}", report.hash));
+    Ok(if !same { 4 } else { u8::from(report.verdict != Verdict::Green) })
+}
+
+fn subject(args: &Args) -> Result<Subject, BadInput> {
+    let wanted = planted(args.planted.as_deref())?;
+    if args.what.ends_with(".json") {
+        let capsule = Capsule::read(Path::new(&args.what))?;
+        if args.seed.is_some_and(|seed| seed != capsule.plan.seed) {
+            return Err(BadInput(format!("--seed: the capsule is of seed {}", capsule.plan.seed)));
+        }
+        let own = planted(capsule.planted.as_deref())?;
+        return Ok(Subject {
+            plan: Arc::new(capsule.plan),
+            invariants: capsule.scenario.invariants,
+            planted: wanted.or(own),
+            hash: wanted.is_none().then_some(capsule.hash),
+        });
+    }
+    let scenario = scenario::find(&args.what)?;
+    let Some(seed) = args.seed else {
+        return Err(BadInput(format!("replay {}: --seed N is needed", args.what)));
+    };
+    Ok(Subject {
+        plan: Arc::new(Plan::draw(&scenario, seed)),
+        invariants: scenario.invariants,
+        planted: wanted,
+        hash: None,
+    })
+}
+
+fn nanoseconds(flag: &str, seconds: Option<f64>) -> Result<Option<u64>, BadInput> {
+    match seconds {
+        None => Ok(None),
+        Some(seconds) if (0.0..1e9).contains(&seconds) => Ok(Some((seconds * 1e9) as u64)),
+        Some(seconds) => Err(BadInput(format!("{flag} {seconds}: not a time within a run"))),
+    }
+}
+
+fn write(
+    out: &mut impl Write,
+    run: &Run,
+    report: &SeedReport,
+    selection: &Selection,
+    hash: Option<&str>,
+) -> std::io::Result<()> {
+    let violations = match &report.verdict {
+        Verdict::Broken { violations } => violations.as_slice(),
+        Verdict::Green | Verdict::Panic { .. } => &[],
+    };
+    timeline::write(out, &run.history, violations, selection)?;
+    writeln!(
+        out,
+        "{NAME}seed {}{NAME:#}: {} steps, {} grants, hash {:016x}",
+        report.seed, report.steps, report.grants, report.hash
+    )?;
+    match hash {
+        Some(hash) if hash != format!("{:016x}", report.hash) => {
+            writeln!(out, "{BAD}not the capsule's history{BAD:#}: that one's hash is {hash}")?;
+        }
+        Some(_) => writeln!(out, "the same history as in the capsule")?,
+        None => {}
+    }
+    match &report.verdict {
+        Verdict::Green => writeln!(out, "{GOOD}green{GOOD:#}: every invariant held"),
+        Verdict::Panic { message } => writeln!(out, "{BAD}panic{BAD:#}: {message}"),
+        Verdict::Broken { violations } => {
+            for violation in violations {
+                writeln!(
+                    out,
+                    "{BAD}{} broke at step {}{BAD:#}: {}",
+                    violation.invariant, violation.step, violation.detail
+                )?;
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! A lock recipe of etcd's own kind that is wrong in one place, chosen by its flaw: `no-own-key-check` is Go's of 3.4
+//! (`clientv3/concurrency/mutex.go`), `first-key-wins-late` does not look at who is before it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
+use tenure::kv::{
+    Compare, CompareOp, DeleteRange, EventKind, Op, OpResponse, Put, Range, SortOrder, SortTarget, Txn,
+    TxnResponse, WatchRequest,
+};
+use tenure::{Backend, CallError, Error, Session, WatchMessage, within};
+
+use crate::workload::primitive::{Belief, Held, Primitive, Through, Wait};
+
+pub(super) fn no_own_key_check() -> Box<dyn Primitive> {
+    Box::new(WrongLock { flaw: Flaw::NoOwnKeyCheck })
+}
+
+pub(super) fn first_key_wins_late() -> Box<dyn Primitive> {
+    Box::new(WrongLock { flaw: Flaw::FirstKeyWinsLate })
+}
+
+#[derive(Clone, Copy)]
+enum Flaw {
+    NoOwnKeyCheck,
+    FirstKeyWinsLate,
+}
+
+struct WrongLock {
+    flaw: Flaw,
+}
+
+impl Primitive for WrongLock {
+    fn take(
+        &self,
+        through: Through,
+        name: &str,
+        wait: Wait,
+    ) -> BoxFuture<'static, Result<Option<Box<dyn Held>>, Error>> {
+        let prefix = format!("{name}/");
+        // A key of its own for each attempt, so that nothing is wrong here but the flaw.
+        let attempt = through.backend.now().as_nanos();
+        let contender = Contender {
+            key: format!("{prefix}{:x}-{attempt:x}", through.session.lease()).into_bytes(),
+            prefix: prefix.into_bytes(),
+            session: through.session,
+            backend: through.backend,
+            over: Arc::new(AtomicBool::new(false)),
+            revision: 0,
+        };
+        let flaw = self.flaw;
+        async move {
+            let backend = Arc::clone(&contender.backend);
+            let taking = contender.take(flaw, wait);
+            match wait {
+                Wait::LimitMs(limit_ms) => {
+                    let limit = backend.now() + Duration::from_millis(limit_ms);
+                    within(&*backend, limit, taking).await.unwrap_or(Err(Error::Timeout))
+                }
+                Wait::Forever | Wait::Try => taking.await,
+            }
+        }
+        .boxed()
+    }
+}
+
+/// A place in line; dropping it deletes its key in the background.
+struct Contender {
+    session: Session,
+    backend: Arc<dyn Backend>,
+    prefix: Vec<u8>,
+    key: Vec<u8>,
+    revision: i64,
+    over: Arc<AtomicBool>,
+}
+
+impl Contender {
+    async fn take(mut self, flaw: Flaw, wait: Wait) -> Result<Option<Box<dyn Held>>, Error> {
+        let first = Range::prefix(&*self.prefix).sorted(SortTarget::Create, SortOrder::Ascend).limit(1);
+        let join = Txn::new()
+            .when([Compare::create_revision(&*self.key, CompareOp::Equal, 0)])
+            .and_then([
+                Op::Put(Put::new(&*self.key, "").lease(self.session.lease())),
+                Op::Range(first.clone()),
+            ])
+            .or_else([Op::Range(Range::key(&*self.key)), Op::Range(first)]);
+        let joined = self.txn(join).await?;
+        self.revision = if joined.succeeded {
+            joined.header.revision
+        } else {
+            created(&joined, 0).unwrap_or(joined.header.revision)
+        };
+        let is_first = created(&joined, 1).is_none_or(|first| first >= self.revision);
+        if !is_first {
+            if wait == Wait::Try {
+                return Ok(None);
+            }
+            match flaw {
+                Flaw::NoOwnKeyCheck => self.wait_for_those_before().await?,
+                Flaw::FirstKeyWinsLate => self.wait_for_any_deletion().await,
+            }
+        }
+        Ok(Some(Box::new(self)))
+    }
+
+    /// Go's `waitDeletes` of 3.4: nobody looks whether the own key is still there.
+    async fn wait_for_those_before(&self) -> Result<(), Error> {
+        loop {
+            let mut before =
+                Range::prefix(&*self.prefix).sorted(SortTarget::Create, SortOrder::Descend).limit(1);
+            before.max_create_revision = self.revision - 1;
+            let read = self.txn(Txn::new().and_then([Op::Range(before)])).await?;
+            let Some(OpResponse::Range(range)) = read.responses.first() else { return Ok(()) };
+            let Some(nearest) = range.kvs.first() else { return Ok(()) };
+            let request = WatchRequest {
+                start_revision: read.header.revision + 1,
+                ..WatchRequest::key(nearest.key.clone())
+            };
+            self.wait_for_deletion(request).await;
+        }
+    }
+
+    /// Wakes at any release and takes it for its own turn.
+    async fn wait_for_any_deletion(&self) {
+        self.wait_for_deletion(WatchRequest::prefix(&*self.prefix)).await;
+    }
+
+    async fn wait_for_deletion(&self, request: WatchRequest) {
+        let mut watch = self.backend.watch(request);
+        while let Some(Ok(message)) = watch.next().await {
+            match message {
+                WatchMessage::Events { events }
+                    if events.iter().any(|event| event.kind == EventKind::Delete) =>
+                {
+                    return;
+                }
+                WatchMessage::Compacted { .. } => return,
+                WatchMessage::Events { .. } | WatchMessage::Created { .. } => {}
+            }
+        }
+    }
+
+    /// Tries until etcd answers.
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, Error> {
+        loop {
+            let deadline = self.backend.now() + Duration::from_secs(2);
+            match self.backend.txn(txn.clone(), deadline).await {
+                Ok(response) => return Ok(response),
+                Err(CallError::Refused(refusal)) => return Err(refusal.into()),
+                Err(CallError::Maybe(_) | CallError::NotApplied(_)) => {
+                    self.backend.sleep_until(self.backend.now() + Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    fn delete(&self) -> Txn {
+        Txn::new()
+            .when([Compare::lease(&*self.key, CompareOp::Equal, self.session.lease())])
+            .and_then([Op::Delete(DeleteRange::key(&*self.key))])
+    }
+}
+
+fn created(response: &TxnResponse, index: usize) -> Option<i64> {
+    match response.responses.get(index) {
+        Some(OpResponse::Range(range)) => range.kvs.first().map(|kv| kv.create_revision),
+        _ => None,
+    }
+}
+
+impl Held for Contender {
+    fn token(&self) -> i64 {
+        self.revision
+    }
+
+    fn belief(&self) -> Belief {
+        let (session, over) = (self.session.clone(), Arc::clone(&self.over));
+        Arc::new(move || !over.load(Ordering::Acquire) && session.is_alive())
+    }
+
+    fn lost(&self) -> BoxFuture<'static, ()> {
+        self.session.lost().boxed()
+    }
+
+    fn txn(&self, ops: Vec<Op>) -> BoxFuture<'static, Result<TxnResponse, Error>> {
+        let own = Compare::create_revision(&*self.key, CompareOp::Equal, self.revision);
+        let backend = Arc::clone(&self.backend);
+        async move {
+            let deadline = backend.now() + Duration::from_secs(2);
+            match backend.txn(Txn::new().when([own]).and_then(ops), deadline).await {
+                Ok(response) if response.succeeded => Ok(response),
+                Ok(_) => Err(Error::NotHeld),
+                Err(CallError::Refused(refusal)) => Err(refusal.into()),
+                Err(error) => Err(Error::Maybe(error.to_string())),
+            }
+        }
+        .boxed()
+    }
+
+    fn release(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>> {
+        self.over.store(true, Ordering::Release);
+        async move { self.txn(self.delete()).await.map(|_| ()) }.boxed()
+    }
+}
+
+impl Drop for Contender {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        let (backend, delete) = (Arc::clone(&self.backend), self.delete());
+        self.backend.spawn(
+            async move {
+                for _ in 0..20 {
+                    let deadline = backend.now() + Duration::from_secs(2);
+                    if backend.txn(delete.clone(), deadline).await.is_ok() {
+                        return;
+                    }
+                    backend.sleep_until(backend.now() + Duration::from_millis(100)).await;
+                }
+            }
+            .boxed(),
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! What a campaign prints: a few lines a person reads and a script can cut.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use super::style::{BAD, FAINT, GOOD, NAME, NOTICE, styled};
+use super::timeline;
+use crate::run::{Campaign, Difference, Failure, Verdict};
+use crate::scenario::Expect;
+
+/// How many failing seeds are shown one by one.
+const MOST_SHOWN: usize = 50;
+
+/// Writes a campaign's summary, all but the command that reproduces a failure.
+///
+/// # Errors
+/// If `out` cannot be written to.
+pub fn write(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
+    let planted =
+        campaign.planted.map_or_else(String::new, |planted| format!(" with {} planted", planted.name));
+    writeln!(
+        out,
+        "{}{planted}: {} seeds, {}..{}",
+        styled(NAME, &campaign.scenario.name),
+        campaign.count(),
+        campaign.seeds.start,
+        campaign.seeds.end
+    )?;
+    speed(out, campaign)?;
+    let per_seed = campaign.grants as f64 / campaign.count().max(1) as f64;
+    field(out, "grants", &format!("{} ({per_seed:.1} a seed)", campaign.grants))?;
+    field(out, "faults", &counts(&campaign.faults))?;
+    marks(out, campaign)?;
+    let same = campaign.redone - campaign.differences.len() as u64;
+    field(out, "redone", &format!("{} seeds, {same} with the same history", campaign.redone))?;
+    field(out, "hash", &format!("{:016x}", campaign.hash()))?;
+    for failure in campaign.failures.iter().take(MOST_SHOWN) {
+        write_failure(out, failure)?;
+    }
+    if campaign.failures.len() > MOST_SHOWN {
+        writeln!(out, "  .. and {} more (--json tells all)", campaign.failures.len() - MOST_SHOWN)?;
+    }
+    for difference in &campaign.differences {
+        write_difference(out, difference)?;
+    }
+    write_verdict(out, campaign)
+}
+
+fn field(out: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
+    writeln!(out, "  {FAINT}{name:<10}{FAINT:#} {value}")
+}
+
+fn speed(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
+    let wall_s = campaign.wall.as_secs_f64().max(1e-9);
+    let runs = campaign.count() + campaign.redone;
+    field(
+        out,
+        "speed",
+        &format!(
+            "{:.1} seeds/s ({:.1} s with {} jobs, {runs} runs, {} steps)",
+            campaign.count() as f64 / wall_s,
+            wall_s,
+            campaign.jobs,
+            campaign.steps
+        ),
+    )?;
+    let simulated_s = campaign.simulated_ms as f64 / 1e3;
+    field(
+        out,
+        "simulated",
+        &format!(
+            "{:.1} h, {:.0} times as fast as the clock on the wall",
+            simulated_s / 3600.0,
+            simulated_s / wall_s
+        ),
+    )
+}
+
+fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
+    if counts.is_empty() {
+        return "none".into();
+    }
+    counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+fn marks(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
+    let wanted = &campaign.scenario.coverage;
+    let hit = wanted.iter().filter(|mark| campaign.marks.contains_key(mark.as_str())).count();
+    field(out, "coverage", &format!("{hit} of {} marks hit", wanted.len()))?;
+    for mark in wanted {
+        let seeds = campaign.marks.get(mark.as_str()).copied().unwrap_or(0);
+        field(out, "", &format!("{seeds:>7} seeds: {mark}"))?;
+    }
+    Ok(())
+}
+
+fn write_failure(out: &mut impl Write, failure: &Failure) -> io::Result<()> {
+    match &failure.verdict {
+        Verdict::Green => {}
+        Verdict::Panic { message } => {
+            writeln!(out, "  {BAD}seed {}{BAD:#} panic: {message}", failure.seed)?;
+        }
+        Verdict::Broken { violations } => {
+            for violation in violations {
+                let (invariant, detail) = (&violation.invariant, &violation.detail);
+                writeln!(
+                    out,
+                    "  {BAD}seed {}{BAD:#} {invariant}: {detail} (step {})",
+                    failure.seed, violation.step
+                )?;
+            }
+        }
+    }
+    match &failure.capsule {
+        Some(Ok(path)) => writeln!(out, "    {FAINT}capsule {}{FAINT:#}", path.display()),
+        Some(Err(error)) => writeln!(out, "    {NOTICE}no capsule: {error}{NOTICE:#}"),
+        None => Ok(()),
+    }
+}
+
+fn write_difference(out: &mut impl Write, difference: &Difference) -> io::Result<()> {
+    let Difference { seed, step, first, second } = difference;
+    writeln!(out, "  {BAD}seed {seed} is not deterministic{BAD:#}: its runs differ first at step {step}")?;
+    for (which, at) in [("first", first), ("second", second)] {
+        match at {
+            Some(at) => writeln!(out, "    {which:<6} {}", timeline::line(*step, at))?,
+            None => writeln!(out, "    {which:<6} had ended before")?,
+        }
+    }
+    Ok(())
+}
+
+fn write_verdict(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
+    let mut invariants: BTreeMap<&str, u64> = BTreeMap::new();
+    for failure in &campaign.failures {
+        match &failure.verdict {
+            Verdict::Broken { violations } => {
+                for violation in violations {
+                    *invariants.entry(&violation.invariant).or_default() += 1;
+                }
+            }
+            Verdict::Panic { .. } => *invariants.entry("panic").or_default() += 1,
+            Verdict::Green => {}
+        }
+    }
+    for mark in campaign.missed_marks() {
+        writeln!(out, "  {BAD}never seen{BAD:#} in {} seeds: {mark}", campaign.count())?;
+    }
+    let broke = invariants.iter().map(|(name, count)| format!("{name} in {count}"));
+    let broke = broke.collect::<Vec<_>>().join(", ");
+    let failed = campaign.failures.len();
+    let (style, verdict) = match (campaign.exit_code(), campaign.scenario.expect) {
+        (0, Expect::Pass) => (GOOD, "green".to_owned()),
+        (0, Expect::Fail) => (GOOD, format!("failed as expected: {failed} seeds ({broke})")),
+        (4, _) => (BAD, format!("not deterministic: {} seeds", campaign.differences.len())),
+        (_, Expect::Fail) if campaign.broken().next().is_none() && failed == 0 => {
+            (BAD, "red: it was expected to fail, and did not".to_owned())
+        }
+        (_, _) if failed > 0 => (BAD, format!("red: {failed} seeds ({broke})")),
+        (_, _) => (BAD, "red: coverage marks were not hit".to_owned()),
+    };
+    field(out, "verdict", &styled(style, verdict).to_string())
+}

@@ -1,0 +1,232 @@
+//! A history as a timeline: every step in a line with its time, its node and what happened, and each violation right below
+//! the step in which an invariant broke.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anstyle::Style;
+
+use super::show;
+use super::style::{BAD, FAINT, GOOD, NAME, NOTICE};
+use crate::check::Violation;
+use crate::history::{History, Holding, RegisterPhase, Step, What};
+use crate::node::Node;
+
+/// Which steps are shown.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Not before this time.
+    pub from_ns: Option<u64>,
+    /// Not after it.
+    pub to_ns: Option<u64>,
+    /// Only of these nodes; empty for all. The world's steps are always shown.
+    pub nodes: Vec<Node>,
+    /// Leave out calls, watches and the network: only what clients do and what goes wrong.
+    pub brief: bool,
+}
+
+impl Selection {
+    fn shows(&self, step: &Step) -> bool {
+        self.from_ns.is_none_or(|from_ns| step.at_ns >= from_ns)
+            && self.to_ns.is_none_or(|to_ns| step.at_ns <= to_ns)
+            && (self.nodes.is_empty() || step.node == Node::World || self.nodes.contains(&step.node))
+            && !(self.brief && is_detail(&step.what))
+    }
+}
+
+fn is_detail(what: &What) -> bool {
+    matches!(
+        what,
+        What::Sent { .. }
+            | What::Answered { .. }
+            | What::GaveUp { .. }
+            | What::Network { .. }
+            | What::WatchSent { .. }
+            | What::WatchTold { .. }
+            | What::WatchBroke { .. }
+    )
+}
+
+/// Writes a timeline. Violations are shown whatever the selection.
+///
+/// # Errors
+/// If `out` cannot be written to.
+pub fn write(
+    out: &mut impl Write,
+    history: &History,
+    violations: &[Violation],
+    selection: &Selection,
+) -> io::Result<()> {
+    for (index, step) in history.steps.iter().enumerate() {
+        let broken: Vec<_> = violations.iter().filter(|violation| violation.step == index).collect();
+        if broken.is_empty() && !selection.shows(step) {
+            continue;
+        }
+        writeln!(out, "{}", line(index, step))?;
+        for violation in broken {
+            writeln!(out, "{BAD}>>>>>> VIOLATION of {}: {}{BAD:#}", violation.invariant, violation.detail)?;
+        }
+    }
+    Ok(())
+}
+
+/// One step in one line.
+pub fn line(index: usize, step: &Step) -> String {
+    let (style, text) = describe(&step.what);
+    let mut line = String::new();
+    // Whole microseconds: links are faster than milliseconds.
+    let micros = step.at_ns / 1_000;
+    let _ = write!(line, "{FAINT}{index:>6}{FAINT:#} {:>4}.{:06} ", micros / 1_000_000, micros % 1_000_000);
+    let _ = write!(line, "{NAME}{:<5}{NAME:#} {style}{text}{style:#}", step.node);
+    line
+}
+
+const PLAIN: Style = Style::new();
+
+fn describe(what: &What) -> (Style, String) {
+    match what {
+        What::FaultBegins { index, fault } => {
+            (NOTICE, format!("fault {index} begins: {} {}", fault.name(), details(fault)))
+        }
+        What::FaultEnds { index } => (NOTICE, format!("fault {index} ends")),
+        What::Calm => (NOTICE, "calm: no fault is active any more, and none will come".into()),
+        What::Started => (NOTICE, "started".into()),
+        What::Crashed => (NOTICE, "crashed".into()),
+        What::Paused => (NOTICE, "paused".into()),
+        What::Resumed => (NOTICE, "goes on".into()),
+        What::Leads { term } => (NOTICE, format!("leads in term {term}")),
+        What::SteppedDown { term } => (NOTICE, format!("no longer leads (term {term})")),
+        What::LeaseExpired { lease } => {
+            (NOTICE, format!("lease {} has run out; proposes to revoke it", show::hex(*lease)))
+        }
+        What::Committed { revision, call, request, events } => {
+            let of = call.map_or_else(String::new, |call| format!(" (call {call})"));
+            let did = if events.is_empty() { show::request(request) } else { show::events(events) };
+            (PLAIN, format!("commits revision {revision}{of}: {did}"))
+        }
+        What::Sent { .. }
+        | What::Network { .. }
+        | What::Answered { .. }
+        | What::GaveUp { .. }
+        | What::WatchSent { .. }
+        | What::WatchTold { .. }
+        | What::WatchBroke { .. } => (FAINT, describe_call(what)),
+        _ => describe_workload(what),
+    }
+}
+
+fn describe_call(what: &What) -> String {
+    match what {
+        What::Sent { call, member, request } => {
+            format!("call {call} to m{member}: {}", show::request(request))
+        }
+        What::Network { call, did } => format!("call {call}: {did}"),
+        What::Answered { call, outcome: Ok(response) } => {
+            format!("call {call} answered: {}", show::response(response))
+        }
+        What::Answered { call, outcome: Err(status) } => format!("call {call} failed: {status}"),
+        What::GaveUp { call } => format!("call {call} given up"),
+        What::WatchSent { watch, member, request } => {
+            format!("watch {watch} to m{member}: {}", show::watch(request))
+        }
+        What::WatchTold { watch, kind, revision, events } if events.is_empty() => {
+            format!("watch {watch} told: {kind} (revision {revision})")
+        }
+        What::WatchTold { watch, events, .. } => format!("watch {watch} told: {}", show::events(events)),
+        What::WatchBroke { watch, status } => format!("watch {watch} broke: {status}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn describe_workload(what: &What) -> (Style, String) {
+    match what {
+        What::SessionOpened { lease, ttl_ms } => {
+            (PLAIN, format!("opened a session: lease {}, TTL {ttl_ms} ms", show::hex(*lease)))
+        }
+        What::SessionEnded { lease, how } => (PLAIN, format!("session {how}: lease {}", show::hex(*lease))),
+        What::Asks { ticket, name, kind, lease, how } => (
+            PLAIN,
+            format!("asks for the {kind} {name:?} ({how}, ticket {ticket}, lease {})", show::hex(*lease)),
+        ),
+        What::Granted { ticket, holding, believers } => {
+            let mut text = format!("GRANTED {} (ticket {ticket})", held(holding));
+            if believers.is_empty() {
+                return (GOOD, text);
+            }
+            let others = believers.iter().map(|other| format!("c{} ({})", other.client, held(other)));
+            let _ = write!(text, "; still believes: {}", others.collect::<Vec<_>>().join(", "));
+            (BAD, text)
+        }
+        What::NotGranted { ticket, why } => (PLAIN, format!("not granted (ticket {ticket}): {why}")),
+        What::Releases { holding } => (PLAIN, format!("gives back {}", held(holding))),
+        What::Released { holding, error: None } => (PLAIN, format!("has given back {}", held(holding))),
+        What::Released { holding, error: Some(error) } => {
+            (PLAIN, format!("has not given back {}: {error}", held(holding)))
+        }
+        What::ToldLost { holding } => (NOTICE, format!("is told that it lost {}", held(holding))),
+        What::ResourceWrite { holding, token, accepted } => {
+            let with = token.map_or("without a token".to_owned(), |token| format!("with token {token}"));
+            let (style, did) = if *accepted { (PLAIN, "takes") } else { (NOTICE, "REFUSES") };
+            let (client, own) = (holding.client, held(holding));
+            (style, format!("resource {did} a write of c{client}, holder of {own}, sent {with}"))
+        }
+        What::GuardedTxn { holding, committed: Some(revision) } => {
+            (PLAIN, format!("guarded transaction of {} committed at revision {revision}", held(holding)))
+        }
+        What::GuardedTxn { holding, committed: None } => {
+            (NOTICE, format!("guarded transaction of {} refused: not held", held(holding)))
+        }
+        What::Observed { name, observer, leader: Some((created, modified, value)) } => (
+            PLAIN,
+            format!(
+                "observer {observer} sees the leader of {name:?}: {:?} (created {created}, modified {modified})",
+                String::from_utf8_lossy(value)
+            ),
+        ),
+        What::Observed { name, observer, leader: None } => {
+            (PLAIN, format!("observer {observer} sees no leader of {name:?}"))
+        }
+        What::Register { op, phase } => (PLAIN, format!("register operation {op}: {}", register(phase))),
+        What::Note(text) => (FAINT, text.clone()),
+        other => (PLAIN, format!("{other:?}")),
+    }
+}
+
+fn held(holding: &Holding) -> String {
+    format!("the {} {:?} with token {}", holding.kind, &*holding.name, holding.token)
+}
+
+fn register(phase: &RegisterPhase) -> String {
+    match phase {
+        RegisterPhase::WriteCalled(value) => format!("write {value} is called"),
+        RegisterPhase::ReadCalled => "read is called".into(),
+        RegisterPhase::WriteReturned => "write returned".into(),
+        RegisterPhase::ReadReturned(value) => format!("read returned {value}"),
+        RegisterPhase::Unknown => "outcome unknown".into(),
+    }
+}
+
+/// What a fault's name does not say.
+fn details(fault: &crate::fault::Fault) -> String {
+    use crate::fault::Fault;
+    let links = |links: &[(Node, Node)]| {
+        let shown = links.iter().map(|(from, to)| format!("{from}->{to}"));
+        shown.collect::<Vec<_>>().join(" ")
+    };
+    match fault {
+        Fault::Crash { node } | Fault::Pause { node } => node.to_string(),
+        Fault::Cut { links: cut } => links(cut),
+        Fault::Flap { links: cut, period_ms } => format!("every {period_ms} ms {}", links(cut)),
+        Fault::Loss { links: on, per_mille } => format!("of {per_mille} in 1000 on {}", links(on)),
+        Fault::Delay { links: on, max_ms } => format!("of up to {max_ms} ms on {}", links(on)),
+        Fault::Duplicate { links: on, per_mille, max_ms } => {
+            format!("of {per_mille} in 1000 after up to {max_ms} ms on {}", links(on))
+        }
+        Fault::AnswerLost { client, per_mille } => format!("of {per_mille} in 1000 to {client}"),
+        Fault::ClockDrift { node, ppm } => format!("of {ppm} millionths at {node}"),
+        Fault::ClockJump { node, ahead_ms } => format!("of {ahead_ms} ms at {node}"),
+        Fault::SlowCommit { node, max_ms } => format!("of up to {max_ms} ms at {node}"),
+        Fault::Compact { keep } => format!("keeping {keep} revisions"),
+        Fault::LeaderChange | Fault::NoSpace => String::new(),
+    }
+}

@@ -1,0 +1,285 @@
+//! A campaign: many seeds of one scenario, on several threads, each seed on a fresh one. What it tells does not depend on how
+//! many threads there are.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use super::{Capsule, Run, SeedReport, Verdict, execute, judge};
+use crate::history::Step;
+use crate::plan::Plan;
+use crate::planted::Planted;
+use crate::scenario::{BadInput, Expect, Scenario};
+
+/// Each so many seeds one is done twice and compared.
+const REDO_EVERY: u64 = 20;
+
+/// From so many seeds on, coverage marks that were not hit fail a campaign.
+const COVERAGE_FROM_SEEDS: u64 = 500;
+
+/// How a campaign is run.
+#[derive(Clone, Debug)]
+pub struct CampaignOptions {
+    /// The seeds.
+    pub seeds: Range<u64>,
+    /// How many at a time.
+    pub jobs: usize,
+    /// The planted bug.
+    pub planted: Option<&'static Planted>,
+    /// Where capsules of failing seeds are written.
+    pub capsules: PathBuf,
+    /// How many capsules at most.
+    pub most_capsules: u64,
+}
+
+/// A seed that failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// How.
+    pub verdict: Verdict,
+    /// Its capsule, or why it could not be written; `None` if enough were written.
+    pub capsule: Option<Result<PathBuf, String>>,
+}
+
+/// A seed whose second run was not like its first.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// The seed.
+    pub seed: u64,
+    /// The first step that differs.
+    pub step: usize,
+    /// That step in the first run, if it had so many.
+    pub first: Option<Step>,
+    /// That step in the second run.
+    pub second: Option<Step>,
+}
+
+/// What came of a campaign.
+#[derive(Clone, Debug)]
+pub struct Campaign {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The planted bug.
+    pub planted: Option<&'static Planted>,
+    /// The seeds.
+    pub seeds: Range<u64>,
+    /// How many ran at a time.
+    pub jobs: usize,
+    /// The seeds that failed, in order.
+    pub failures: Vec<Failure>,
+    /// The seeds that are not deterministic, in order.
+    pub differences: Vec<Difference>,
+    /// How many were done twice.
+    pub redone: u64,
+    /// How many grants in all.
+    pub grants: u64,
+    /// How many steps in all.
+    pub steps: u64,
+    /// The faults that began, by name.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// How many seeds hit each mark.
+    pub marks: BTreeMap<&'static str, u64>,
+    /// Simulated time in all.
+    pub simulated_ms: u64,
+    /// Wall time.
+    pub wall: Duration,
+    /// The hash of each seed's history.
+    pub hashes: BTreeMap<u64, u64>,
+}
+
+/// One seed, done.
+struct Done {
+    report: SeedReport,
+    capsule: Option<Result<PathBuf, String>>,
+    redone: bool,
+    difference: Option<Difference>,
+}
+
+impl Campaign {
+    /// Runs it. `progress` is told of each seed that is done, with the number of failures so far.
+    ///
+    /// # Errors
+    /// If the scenario's cluster cannot be.
+    pub fn run(
+        scenario: &Scenario,
+        options: &CampaignOptions,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Self, BadInput> {
+        let started = wall_clock();
+        let next = AtomicU64::new(options.seeds.start);
+        let capsules = AtomicU64::new(0);
+        let mut campaign = Self::new(scenario, options);
+        let mut trouble = None;
+        std::thread::scope(|scope| {
+            let (sender, receiver) = mpsc::channel();
+            for _ in 0..options.jobs.max(1) {
+                let (sender, next, capsules) = (sender.clone(), &next, &capsules);
+                scope.spawn(move || {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= options.seeds.end {
+                            return;
+                        }
+                        if sender.send(one(scenario, options, seed, capsules)).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            for done in receiver {
+                match done {
+                    Ok(done) => {
+                        campaign.add(done);
+                        progress(campaign.failures.len() as u64);
+                    }
+                    // The others would find the same: stop.
+                    Err(bad) => {
+                        next.store(options.seeds.end, Ordering::Relaxed);
+                        trouble.get_or_insert(bad);
+                    }
+                }
+            }
+        });
+        if let Some(bad) = trouble {
+            return Err(bad);
+        }
+        campaign.failures.sort_by_key(|failure| failure.seed);
+        campaign.differences.sort_by_key(|difference| difference.seed);
+        campaign.wall = wall_clock().duration_since(started);
+        Ok(campaign)
+    }
+
+    fn new(scenario: &Scenario, options: &CampaignOptions) -> Self {
+        Self {
+            scenario: scenario.clone(),
+            planted: options.planted,
+            seeds: options.seeds.clone(),
+            jobs: options.jobs,
+            failures: Vec::new(),
+            differences: Vec::new(),
+            redone: 0,
+            grants: 0,
+            steps: 0,
+            faults: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            simulated_ms: 0,
+            wall: Duration::ZERO,
+            hashes: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, done: Done) {
+        let Done { report, capsule, redone, difference } = done;
+        self.hashes.insert(report.seed, report.hash);
+        self.redone += u64::from(redone);
+        self.differences.extend(difference);
+        self.grants += report.grants;
+        self.steps += report.steps;
+        self.simulated_ms += report.simulated_ms;
+        for (name, count) in report.faults {
+            *self.faults.entry(name).or_default() += count;
+        }
+        for mark in report.marks {
+            *self.marks.entry(mark).or_default() += 1;
+        }
+        if report.verdict != Verdict::Green {
+            self.failures.push(Failure { seed: report.seed, verdict: report.verdict, capsule });
+        }
+    }
+
+    /// A hash over all seeds' hashes, in the order of seeds: equal for equal campaigns, however they were run.
+    pub fn hash(&self) -> u64 {
+        let bytes: Vec<u8> = self.hashes.values().flat_map(|hash| hash.to_le_bytes()).collect();
+        xxhash_rust::xxh3::xxh3_64(&bytes)
+    }
+
+    /// How many seeds it had.
+    pub fn count(&self) -> u64 {
+        self.seeds.end - self.seeds.start
+    }
+
+    /// The marks that should have been hit and were not. Small campaigns and planted bugs owe none.
+    pub fn missed_marks(&self) -> Vec<&str> {
+        if self.count() < COVERAGE_FROM_SEEDS || self.planted.is_some() {
+            return Vec::new();
+        }
+        let hit = |name: &str| self.marks.get(name).is_some_and(|&count| count > 0);
+        self.scenario.coverage.iter().map(String::as_str).filter(|name| !hit(name)).collect()
+    }
+
+    /// The failures in which an invariant broke.
+    pub fn broken(&self) -> impl Iterator<Item = &Failure> {
+        self.failures.iter().filter(|failure| matches!(failure.verdict, Verdict::Broken { .. }))
+    }
+
+    /// The failures in which something panicked.
+    pub fn panics(&self) -> impl Iterator<Item = &Failure> {
+        self.failures.iter().filter(|failure| matches!(failure.verdict, Verdict::Panic { .. }))
+    }
+
+    /// Whether it failed, and should have.
+    pub fn failed_as_expected(&self) -> bool {
+        self.scenario.expect == Expect::Fail && self.broken().next().is_some()
+    }
+
+    /// 0 green (or failed as expected), 1 red, 4 not deterministic.
+    pub fn exit_code(&self) -> u8 {
+        if !self.differences.is_empty() {
+            return 4;
+        }
+        let as_expected = match self.scenario.expect {
+            Expect::Pass => self.failures.is_empty(),
+            Expect::Fail => self.failed_as_expected() && self.panics().next().is_none(),
+        };
+        u8::from(!as_expected || !self.missed_marks().is_empty())
+    }
+}
+
+fn one(
+    scenario: &Scenario,
+    options: &CampaignOptions,
+    seed: u64,
+    capsules: &AtomicU64,
+) -> Result<Done, BadInput> {
+    let plan = Arc::new(Plan::draw(scenario, seed));
+    let run = execute(&plan, options.planted)?;
+    let report = judge(&plan, &run, &scenario.invariants);
+    // Before anything else can go wrong.
+    let capsule = (report.verdict != Verdict::Green
+        && capsules.fetch_add(1, Ordering::Relaxed) < options.most_capsules)
+        .then(|| {
+            let planted = options.planted.map(|planted| planted.name);
+            Capsule::new(scenario, planted, &plan, &report.verdict, report.hash)
+                .write(&options.capsules)
+                .map_err(|error| error.to_string())
+        });
+    let redone = (seed - options.seeds.start).is_multiple_of(REDO_EVERY);
+    let difference = if redone {
+        let again = execute(&Arc::new(Plan::draw(scenario, seed)), options.planted)?;
+        difference(seed, &run, &again)
+    } else {
+        None
+    };
+    Ok(Done { report, capsule, redone, difference })
+}
+
+fn difference(seed: u64, first: &Run, second: &Run) -> Option<Difference> {
+    let step = first.history.first_difference(&second.history)?;
+    let at = |run: &Run| run.history.steps.get(step).cloned();
+    Some(Difference { seed, step, first: at(first), second: at(second) })
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "how fast a campaign is, nothing else"
+)]
+fn wall_clock() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -1,0 +1,128 @@
+//! Executes one plan: the world is made, clients start, faults come and go, the calm begins, and the history is taken.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use madsim::runtime::Runtime;
+
+use super::quiet;
+use crate::cluster::{ClientConfig, ClusterConfig, World};
+use crate::history::{History, Recorder, What};
+use crate::node::Node;
+use crate::plan::Plan;
+use crate::planted::Planted;
+use crate::scenario::BadInput;
+use crate::workload::{Shared, program_of};
+
+const MS: u64 = 1_000_000;
+
+/// What came of one plan.
+#[derive(Debug, Default)]
+pub struct Run {
+    /// What happened.
+    pub history: History,
+    /// The first panic, in words, if something panicked: an outcome of its own, whatever the history says.
+    pub panic: Option<String>,
+}
+
+/// Executes a plan on a fresh thread: nothing that an earlier run left in a thread can reach it.
+///
+/// # Errors
+/// If the plan names a cluster that cannot be.
+#[allow(clippy::disallowed_methods, reason = "a fresh OS thread for each seed; nothing simulated sees it")]
+pub fn execute(plan: &Arc<Plan>, planted: Option<&'static Planted>) -> Result<Run, BadInput> {
+    let config = cluster_config(plan)?;
+    let plan = Arc::clone(plan);
+    let thread = std::thread::Builder::new()
+        .name(format!("seed {}", plan.seed))
+        .spawn(move || run_here(&plan, config, planted))
+        .map_err(|error| BadInput(format!("no thread could be started: {error}")))?;
+    Ok(thread.join().unwrap_or_else(|_| Run {
+        history: History::default(),
+        panic: Some("the run's thread died".to_owned()),
+    }))
+}
+
+fn cluster_config(plan: &Plan) -> Result<ClusterConfig, BadInput> {
+    let spec = &plan.cluster;
+    let version = spec.version.parse().map_err(|error| BadInput(format!("cluster.version: {error}")))?;
+    Ok(ClusterConfig {
+        members: spec.members,
+        version,
+        heartbeat_ms: spec.heartbeat_ms,
+        election_timeout_ms: spec.election_timeout_ms,
+        ..ClusterConfig::default()
+    })
+}
+
+fn run_here(plan: &Arc<Plan>, config: ClusterConfig, planted: Option<&'static Planted>) -> Run {
+    let recorder = Recorder::default();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let _quiet = quiet::on_this_thread();
+        let runtime = Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
+        runtime.block_on(live(plan, config, planted, recorder.clone()))
+    }));
+    let panic = match outcome {
+        Ok(panic) => panic,
+        Err(_) => Some("a task panicked".to_owned()),
+    };
+    // The hook knows the message and the place; what was caught may be wrapped.
+    let panic = quiet::last_panic().or(panic);
+    Run { history: recorder.finish(), panic }
+}
+
+async fn live(
+    plan: &Arc<Plan>,
+    config: ClusterConfig,
+    planted: Option<&'static Planted>,
+    recorder: Recorder,
+) -> Option<String> {
+    let world = World::new(plan.seed, config, recorder);
+    let shared = Arc::new(Shared::new(Arc::clone(plan), planted, &world));
+    let program = program_of(&shared);
+    for client in &plan.clients {
+        let config = ClientConfig { clock_offset_ms: client.clock_offset_ms, drift_ppm: client.drift_ppm };
+        world.add_client(config, Arc::clone(&program));
+    }
+    for change in changes(plan) {
+        world.sleep_until_ns(change.at_ms * MS).await;
+        let fault = &plan.faults[change.index].fault;
+        if change.begins {
+            world.inject(change.index, fault);
+        } else {
+            world.heal(change.index, fault);
+        }
+    }
+    world.sleep_until_ns(plan.calm_at_ms * MS).await;
+    world.calm();
+    world.sleep_until_ns(plan.duration_ms * MS).await;
+    world.record(Node::World, What::Note("the run ends".into()));
+    world.finish().await;
+    shared.take_panic()
+}
+
+/// A fault begins or ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Change {
+    at_ms: u64,
+    // Ends come before beginnings of the same instant.
+    begins: bool,
+    index: usize,
+}
+
+fn changes(plan: &Plan) -> Vec<Change> {
+    let mut changes: Vec<_> = plan
+        .faults
+        .iter()
+        .enumerate()
+        .flat_map(|(index, timed)| {
+            let begins = Change { at_ms: timed.at_ms, begins: true, index };
+            // A fault of no length would end before it begins.
+            let end_ms = timed.at_ms + timed.for_ms.max(1);
+            [begins, Change { at_ms: end_ms, begins: false, index }]
+        })
+        .filter(|change| change.at_ms <= plan.calm_at_ms)
+        .collect();
+    changes.sort_unstable();
+    changes
+}

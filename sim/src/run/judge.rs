@@ -1,0 +1,89 @@
+//! Judges a run: the checkers' verdict, and what a campaign counts. The history is not needed any more after that.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Run;
+use crate::check::{self, Bounds, Evidence, Violation};
+use crate::coverage;
+use crate::history::{History, What};
+use crate::plan::Plan;
+
+/// What is to be said of one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every invariant held.
+    Green,
+    /// Invariants broke; the first breach first.
+    Broken {
+        /// The first breach of each.
+        violations: Vec<Violation>,
+    },
+    /// Something panicked: a bug, but no invariant's catch.
+    Panic {
+        /// The panic's words.
+        message: String,
+    },
+}
+
+/// What remains of a run once it is judged.
+#[derive(Clone, Debug)]
+pub struct SeedReport {
+    /// The seed.
+    pub seed: u64,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The history's hash.
+    pub hash: u64,
+    /// How many steps it has.
+    pub steps: u64,
+    /// How many grants.
+    pub grants: u64,
+    /// The faults that began, by name.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// The coverage marks that it hit.
+    pub marks: Vec<&'static str>,
+    /// Simulated time.
+    pub simulated_ms: u64,
+}
+
+/// Judges a run of a plan by these invariants.
+pub fn judge(plan: &Plan, run: &Run, invariants: &[String]) -> SeedReport {
+    let evidence = Evidence::of(&run.history, bounds(plan));
+    let verdict = match &run.panic {
+        Some(message) => Verdict::Panic { message: message.clone() },
+        None => match check::check(&evidence, invariants) {
+            violations if violations.is_empty() => Verdict::Green,
+            violations => Verdict::Broken { violations },
+        },
+    };
+    SeedReport {
+        seed: plan.seed,
+        verdict,
+        hash: run.history.hash(),
+        steps: run.history.steps.len() as u64,
+        grants: evidence.tenures.len() as u64,
+        faults: faults(&run.history),
+        marks: coverage::hits(&evidence),
+        simulated_ms: plan.duration_ms,
+    }
+}
+
+fn bounds(plan: &Plan) -> Bounds {
+    Bounds {
+        progress_ns: plan.progress_ms * 1_000_000,
+        election_timeout_ns: plan.cluster.election_timeout_ms * 1_000_000,
+    }
+}
+
+fn faults(history: &History) -> BTreeMap<&'static str, u64> {
+    let mut faults = BTreeMap::new();
+    for step in &history.steps {
+        if let What::FaultBegins { fault, .. } = &step.what {
+            *faults.entry(fault.name()).or_default() += 1;
+        }
+    }
+    faults
+}

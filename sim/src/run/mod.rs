@@ -1,0 +1,13 @@
+//! Runs plans: one on a thread of its own, or a campaign of many on all cores.
+
+mod campaign;
+mod capsule;
+mod execute;
+mod judge;
+mod quiet;
+
+pub use campaign::{Campaign, CampaignOptions, Difference, Failure};
+pub use capsule::Capsule;
+pub use execute::{Run, execute};
+pub use judge::{SeedReport, Verdict, judge};
+pub use quiet::keep_panics_quiet;

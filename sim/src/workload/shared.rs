@@ -1,0 +1,80 @@
+//! What the clients of one run share, outside of their processes: beliefs, the resource, and how far each program is.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tenure::Backend;
+
+use super::beliefs::Beliefs;
+use super::mutex::LibraryMutex;
+use super::primitive::Primitive;
+use super::program::PrimitiveKind;
+use super::resource::Resource;
+use crate::cluster::World;
+use crate::plan::Plan;
+use crate::planted::Planted;
+
+/// What the clients of one run share.
+pub struct Shared {
+    pub(super) plan: Arc<Plan>,
+    pub(super) planted: Option<&'static Planted>,
+    pub(super) beliefs: Beliefs,
+    pub(super) resource: Resource,
+    tickets: AtomicU64,
+    /// For each client, the next operation of its program: a restarted client goes on behind the one it died in.
+    next: Vec<AtomicUsize>,
+    panic: Mutex<Option<String>>,
+}
+
+impl Shared {
+    /// For one run; must be called outside of all client processes.
+    pub fn new(plan: Arc<Plan>, planted: Option<&'static Planted>, world: &World) -> Self {
+        let next = plan.clients.iter().map(|_| AtomicUsize::new(0)).collect();
+        Self {
+            plan,
+            planted,
+            beliefs: Beliefs::default(),
+            resource: Resource::start(world),
+            tickets: AtomicU64::new(0),
+            next,
+            panic: Mutex::new(None),
+        }
+    }
+
+    /// The panic of a client's program, if one panicked.
+    pub fn take_panic(&self) -> Option<String> {
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn panicked(&self, message: String) {
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+    }
+
+    pub(super) fn next_ticket(&self) -> u64 {
+        self.tickets.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn next_operation(&self, client: usize) -> usize {
+        self.next[client].fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn drain_at_ns(&self) -> u64 {
+        self.plan.drain_at_ms * 1_000_000
+    }
+
+    /// The backend as the planted bug has it.
+    pub(super) fn decorate(&self, backend: Arc<dyn Backend>) -> Arc<dyn Backend> {
+        match self.planted.and_then(|planted| planted.backend) {
+            Some(decorate) => decorate(backend),
+            None => backend,
+        }
+    }
+
+    /// The primitive as the planted bug has it.
+    pub(super) fn primitive(&self, kind: PrimitiveKind) -> Box<dyn Primitive> {
+        match (kind, self.planted.and_then(|planted| planted.mutex)) {
+            (PrimitiveKind::Mutex, Some(wrong)) => wrong(),
+            (PrimitiveKind::Mutex, None) => Box::new(LibraryMutex),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! One seed, one history: alone, in a batch, with one thread and with two, in this process and in another.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use tenure_sim::plan::Plan;
+use tenure_sim::run::{Campaign, CampaignOptions, execute};
+use tenure_sim::scenario;
+
+const SEEDS: u64 = 24;
+
+fn campaign(jobs: usize) -> Campaign {
+    let scenario = scenario::find("mutex").expect("built in");
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = CampaignOptions {
+        seeds: 0..SEEDS,
+        jobs,
+        planted: None,
+        capsules: folder.path().to_owned(),
+        most_capsules: 0,
+    };
+    Campaign::run(&scenario, &options, |_| {}).expect("runs")
+}
+
+#[test]
+fn a_seed_has_the_same_history_alone_and_in_a_batch_with_one_job_and_with_two() {
+    let (one, two) = (campaign(1), campaign(2));
+    assert_eq!(one.hashes.len() as u64, SEEDS);
+    assert_eq!(one.hashes, two.hashes);
+    assert!(one.differences.is_empty() && one.redone > 0);
+    let scenario = scenario::find("mutex").expect("built in");
+    for seed in [0, 7, SEEDS - 1] {
+        let plan = Arc::new(Plan::draw(&scenario, seed));
+        let run = execute(&plan, None).expect("runs");
+        assert_eq!(one.hashes[&seed], run.history.hash(), "seed {seed}");
+        assert!(run.history.steps.len() > 500, "seed {seed} does something");
+    }
+}
+
+#[test]
+fn different_seeds_have_different_histories() {
+    let mut hashes: Vec<_> = campaign(2).hashes.into_values().collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len() as u64, SEEDS);
+}
+
+#[test]
+fn two_processes_see_the_same_history() {
+    let hash = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_tenure"))
+            .args(["replay", "mutex", "--seed", "11"])
+            .output()
+            .expect("starts");
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    let first = hash();
+    assert!(first.len() > 10_000, "a timeline");
+    assert_eq!(first, hash());
+}

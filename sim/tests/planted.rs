@@ -1,0 +1,49 @@
+//! Every planted bug is caught within 2,000 seeds by the invariant that names it, and never by a panic; the library's own
+//! code, under the same seeds, breaks none.
+
+use std::sync::Arc;
+
+use tenure_sim::plan::Plan;
+use tenure_sim::planted::{PLANTED, Planted};
+use tenure_sim::run::{SeedReport, Verdict, execute, judge, keep_panics_quiet};
+use tenure_sim::scenario::{self, Scenario};
+
+const SEEDS: u64 = 2_000;
+
+fn report(scenario: &Scenario, seed: u64, planted: Option<&'static Planted>) -> SeedReport {
+    let plan = Arc::new(Plan::draw(scenario, seed));
+    let run = execute(&plan, planted).expect("runs");
+    judge(&plan, &run, &scenario.invariants)
+}
+
+#[test]
+fn every_planted_bug_is_caught_by_the_invariant_that_names_it() {
+    keep_panics_quiet();
+    for planted in PLANTED {
+        let scenario = scenario::find(planted.scenario).expect("built in");
+        assert!(scenario.invariants.iter().any(|name| name == planted.invariant), "{}", planted.name);
+        let caught = (0..SEEDS).find(|&seed| match report(&scenario, seed, Some(planted)).verdict {
+            Verdict::Green => false,
+            Verdict::Panic { message } => panic!("{} panics at seed {seed}: {message}", planted.name),
+            Verdict::Broken { violations } => {
+                violations.iter().any(|violation| violation.invariant == planted.invariant)
+            }
+        });
+        let seed = caught.unwrap_or_else(|| panic!("{} was not caught in {SEEDS} seeds", planted.name));
+        let own = report(&scenario, seed, None);
+        assert_eq!(own.verdict, Verdict::Green, "seed {seed} without {}", planted.name);
+    }
+}
+
+#[test]
+fn a_failure_is_the_same_at_the_same_step_every_time() {
+    keep_panics_quiet();
+    let planted = tenure_sim::planted::find("first-key-wins-late");
+    let scenario = scenario::find("mutex").expect("built in");
+    let first = report(&scenario, 3, planted);
+    assert!(matches!(first.verdict, Verdict::Broken { .. }), "{first:?}");
+    for _ in 0..3 {
+        let again = report(&scenario, 3, planted);
+        assert_eq!((again.verdict, again.hash), (first.verdict.clone(), first.hash));
+    }
+}
