@@ -110,7 +110,8 @@ pub enum Refusal {
     /// No such lease: a put named a lease that has ended.
     #[error("lease not found")]
     LeaseNotFound,
-    /// The store is full (alarm NOSPACE): nothing can be put until it is compacted and disarmed.
+    /// The store is full (alarm NOSPACE): nothing can be put until it is compacted and disarmed. The one refusal that may
+    /// follow an applied write: the put that fills the store is applied before it is found too much.
     #[error("etcd is out of space")]
     NoSpace,
     /// The user may not do this, or is not known.

@@ -233,7 +233,9 @@ impl Contender {
             let Outcome { value: response, doubtful: lost_some } = match self.txn(txn).await {
                 Ok(outcome) => outcome,
                 Err(Failed { error, doubtful: lost_some }) => {
-                    if !doubtful && !lost_some {
+                    // Out of space may mean: applied, and only then found too much (etcd's quotaApplierV3, apply.go).
+                    let may_be_applied = matches!(error, Error::Refused(Refusal::NoSpace));
+                    if !doubtful && !lost_some && !may_be_applied {
                         self.presence = Presence::Absent;
                     }
                     return Err(error);
