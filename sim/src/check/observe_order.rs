@@ -29,8 +29,8 @@ struct Observer {
     began: usize,
     /// The place of the last observation among the reigns.
     at: Option<usize>,
-    /// The leadership that was seen last, and which of its proclamations.
-    said: Option<(i64, u64)>,
+    /// The ask of the leader that was seen last, and which of its proclamations.
+    said: Option<(u64, u64)>,
 }
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
@@ -87,7 +87,7 @@ impl Observer {
             None if self.at.is_none() => return Some(format!("first {shown}, which was over when it began")),
             None => return Some(format!("{shown} after something newer")),
         }
-        let said = state.map(|(created, _)| (created, value.map_or(0, proclamation)));
+        let said = value.and_then(proclamation);
         if let (Some((before, earlier)), Some((now, later))) = (self.said, said)
             && before == now
             && later < earlier
@@ -99,10 +99,11 @@ impl Observer {
     }
 }
 
-/// Which proclamation of its leadership a value is: what stands behind the slash.
-fn proclamation(value: &[u8]) -> u64 {
-    let text = String::from_utf8_lossy(value);
-    text.rsplit_once('/').and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
+/// Of which ask a value is, and which of its proclamations.
+fn proclamation(value: &[u8]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (ticket, number) = text.split_once('/')?;
+    Some((ticket.parse().ok()?, number.parse().ok()?))
 }
 
 fn reigns(evidence: &Evidence<'_>) -> BTreeMap<Vec<u8>, Reigns> {
