@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod conform;
 pub mod coverage;
 pub mod fault;
+pub mod grpc;
 pub mod history;
 pub mod node;
 pub mod plan;

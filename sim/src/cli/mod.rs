@@ -1,10 +1,13 @@
 //! The `tenure` command: its subcommands, one file each, and what their exit codes mean.
 
 mod bench;
+#[cfg(unix)]
+mod conform;
 mod list;
 mod replay;
 mod run;
 mod seeds;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -25,10 +28,12 @@ Examples:
   tenure run mutex --planted deaf-to-expiry    a bug on purpose: it must be caught
   tenure replay mutex --seed 17 --brief        what happened in one seed, step by step
   tenure replay capsules/mutex-17.json         the same of a failure that was written down
+  tenure conform --etcd-version 3.5.34         the simulated store against a real etcd, 20,000 scripts
+  tenure serve --listen 127.0.0.1:0            the simulated store as a server on a port
 
 Exit codes:
   0  green, or failed as expected
-  1  an invariant broke, something panicked, or a coverage mark was never hit
+  1  an invariant broke, something panicked, a coverage mark was never hit, or a real etcd did otherwise
   2  bad input
   4  a seed gave two different histories";
 
@@ -49,6 +54,9 @@ enum Command {
     Replay(replay::Args),
     List(list::Args),
     Bench(bench::Args),
+    #[cfg(unix)]
+    Conform(conform::Args),
+    Serve(serve::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -60,6 +68,9 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::List(args) => list::run(&args),
         Command::Bench(args) => bench::run(&args),
+        #[cfg(unix)]
+        Command::Conform(args) => conform::run(&args),
+        Command::Serve(args) => serve::run(&args),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

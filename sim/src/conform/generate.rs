@@ -11,8 +11,9 @@ use tenure::kv::{
 
 use super::script::{LEASES, NO_SUCH_LEASE, PICKED_LEASE, Step, from_compacted, from_head, from_start};
 
-/// The script of one case: the same for the same seed and number, whatever else is run.
-pub(super) fn script(seed: u64, case: u64, with_expiry: bool) -> Vec<Step> {
+/// The script of one case: the same for the same seed and number, whatever else is run. With it comes how many of its
+/// transactions were changed because they could have killed a server ([`Accepted::FatalTxn`](super::Accepted::FatalTxn)).
+pub(super) fn script(seed: u64, case: u64, with_expiry: bool) -> (Vec<Step>, u64) {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes[8..16].copy_from_slice(&case.to_le_bytes());
@@ -29,7 +30,40 @@ pub(super) fn script(seed: u64, case: u64, with_expiry: bool) -> Vec<Step> {
         let (at, key) = drawn.unwrap_or_default();
         steps.insert(at, Step::Expire { key });
     }
-    steps
+    let mut changed = 0;
+    for step in &mut steps {
+        if let Step::Call(Request::Txn(txn)) = step
+            && deletes_openly(txn)
+        {
+            changed += u64::from(keep_nothing(txn));
+        }
+    }
+    (steps, changed)
+}
+
+/// Whether a transaction holds a deletion without an end.
+fn deletes_openly(txn: &Txn) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        Op::Delete(delete) => delete.range_end == [0],
+        Op::Txn(nested) => deletes_openly(nested),
+        Op::Put(_) | Op::Range(_) => false,
+    })
+}
+
+/// Takes from all puts of a transaction that they keep a former value or lease, and says whether one did.
+fn keep_nothing(txn: &mut Txn) -> bool {
+    let mut changed = false;
+    for op in txn.success.iter_mut().chain(&mut txn.failure) {
+        match op {
+            Op::Put(put) => {
+                changed |= put.ignore_value || put.ignore_lease;
+                (put.ignore_value, put.ignore_lease) = (false, false);
+            }
+            Op::Txn(nested) => changed |= keep_nothing(nested),
+            Op::Delete(_) | Op::Range(_) => {}
+        }
+    }
+    changed
 }
 
 /// Something to work on: keys, some of them on leases that are there.
@@ -314,7 +348,7 @@ mod tests {
         let mut marks: BTreeMap<String, u32> = BTreeMap::new();
         for case in 0..3000 {
             let mut single = Single::new(SingleConfig::default());
-            for step in script(1, case, false) {
+            for step in script(1, case, false).0 {
                 let store = single.store();
                 let (head, compacted) = (store.revision(), store.compact_revision());
                 let scope = Scope { start: 1, head, compacted, picked: None };

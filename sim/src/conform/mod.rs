@@ -85,6 +85,16 @@ pub enum ConformError {
         /// Its words.
         status: Status,
     },
+    /// The same, after a case was begun; the case before it may have done the harm.
+    #[error("case {case}: {error}\n{script}")]
+    During {
+        /// The case.
+        case: u64,
+        /// Its script, one step a line.
+        script: String,
+        /// What went wrong.
+        error: Box<ConformError>,
+    },
     /// The real server gave an answer of another kind.
     #[error("the server gave an unexpected answer: {0}")]
     Unexpected(String),
@@ -119,6 +129,13 @@ pub enum ConformError {
     /// The server is of a release that the simulated store does not know.
     #[error(transparent)]
     Version(#[from] UnknownVersion),
+}
+
+impl ConformError {
+    fn during(self, case: u64, script: &[Step]) -> Self {
+        let script = show::steps(script);
+        Self::During { case, script, error: Box::new(self) }
+    }
 }
 
 impl ConformOutcome {
@@ -204,10 +221,15 @@ pub async fn compare(wires: Vec<Arc<dyn Wire>>, cases: &Cases) -> Result<Conform
             let mut outcome = ConformOutcome::default();
             let mut case = first;
             while case < cases.count && !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let script = generate::script(cases.seed, case, case % EXPIRY_EVERY == EXPIRY_EVERY - 1);
-                if let Some(difference) = bench.play(&script).await? {
+                let with_expiry = case % EXPIRY_EVERY == EXPIRY_EVERY - 1;
+                let (script, changed) = generate::script(cases.seed, case, with_expiry);
+                if changed > 0 {
+                    *outcome.accepted.entry(Accepted::FatalTxn).or_default() += changed;
+                }
+                let played = bench.play(&script).await;
+                if let Some(difference) = played.map_err(|error| error.during(case, &script))? {
                     stop.store(true, std::sync::atomic::Ordering::Relaxed);
-                    outcome.found = Some(shrunk(&mut bench, case, script, difference).await?);
+                    outcome.found = Some(shrunk(&mut bench, case, script, difference).await);
                     break;
                 }
                 outcome.cases += 1;
@@ -233,29 +255,29 @@ pub async fn compare(wires: Vec<Arc<dyn Wire>>, cases: &Cases) -> Result<Conform
     Ok(whole)
 }
 
-/// Makes a script that shows a difference smaller until nothing smaller does.
-async fn shrunk(
-    bench: &mut Bench,
-    case: u64,
-    mut script: Vec<Step>,
-    difference: Difference,
-) -> Result<Found, ConformError> {
-    let Some(mut difference) = bench.play(&script).await? else {
-        return Ok(Found { case, script, difference, steady: false });
+/// Makes a script that shows a difference smaller until nothing smaller does, or the server is gone.
+async fn shrunk(bench: &mut Bench, case: u64, script: Vec<Step>, difference: Difference) -> Found {
+    let Ok(Some(again)) = bench.play(&script).await else {
+        return Found { case, script, difference, steady: false };
     };
+    let mut found = Found { case, script, difference: again, steady: true };
     let mut plays = 0;
     'smaller: loop {
-        for candidate in shrink::smaller(&script) {
+        for candidate in shrink::smaller(&found.script) {
             if plays == SHRINK_PLAYS {
                 break 'smaller;
             }
             plays += 1;
-            if let Some(found) = bench.play(&candidate).await? {
-                (script, difference) = (candidate, found);
-                continue 'smaller;
+            match bench.play(&candidate).await {
+                Ok(Some(difference)) => {
+                    (found.script, found.difference) = (candidate, difference);
+                    continue 'smaller;
+                }
+                Ok(None) => {}
+                Err(_) => break 'smaller,
             }
         }
         break;
     }
-    Ok(Found { case, script, difference, steady: true })
+    found
 }

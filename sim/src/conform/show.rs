@@ -6,7 +6,21 @@ use tenure::kv::{
 };
 use tenure::wire::Status;
 
-use super::script::PICKED_LEASE;
+use super::script::{PICKED_LEASE, Step};
+
+/// A script as it was made, its revisions still relative to their marks.
+pub(super) fn steps(script: &[Step]) -> String {
+    let show = Show { start: 0 };
+    let lines = script.iter().enumerate().map(|(index, step)| {
+        let step = match step {
+            Step::Call(request) => show.request(request),
+            Step::Watch(watch) => show.watch(watch),
+            Step::Expire { key } => format!("put {} with a lease of one second, and wait", bytes(key)),
+        };
+        format!("{:2}. {step}\n", index + 1)
+    });
+    lines.collect()
+}
 
 /// Shows what belongs to a script that began at this revision.
 #[derive(Clone, Copy, Debug)]

@@ -56,7 +56,7 @@ impl Single {
             lessor,
             hub: WatchHub::new(),
             messages: Vec::new(),
-            next_lease_id: 0x7e00_0001,
+            next_lease_id: 0x7e00_0000_0000_0001,
             next_sync_ns: 0,
         }
     }

@@ -166,6 +166,8 @@ impl Store {
         Ok(responses)
     }
 
+    /// Puts a key. What it is to keep was there when the request was checked; where an earlier operation of the same
+    /// transaction deleted it, which kills a real etcd, nothing is kept.
     fn put(&mut self, put: &Put, changes: &mut Vec<Change>) -> PutResponse {
         let prev = self.live.get(&put.key);
         let prev_kv = prev.filter(|_| put.prev_kv).map(|prev| KeyValue::clone(prev));
