@@ -1,64 +1,100 @@
-//! `no-residue`: at the end of a run no key is left in a line but those of sessions that hold or wait there, or that have not
-//! had the time to expire.
+//! `no-residue`: no key is left in a line but those of sessions that hold or wait there. A release that was confirmed has
+//! deleted its key; once calm, a key of an open session that neither holds nor waits is gone within its TTL, the
+//! election timeout and a second; at the end of a run so are those of sessions that ended.
 
 use tenure::kv::Shown;
 
 use super::evidence::is_line_of;
-use super::{Breach, Evidence, KeyLife};
+use super::{Breach, Evidence, KeyLife, SessionLife};
+use crate::history::What;
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
-    let last = evidence.history.steps.len().checked_sub(1)?;
-    evidence
+    let left = evidence
         .keys
         .iter()
         .filter(|(line, _)| evidence.is_contended(line))
         .flat_map(|(line, lives)| lives.iter().map(move |life| (line, life)))
-        .filter(|(_, life)| life.deleted.is_none())
-        .find_map(|(line, life)| {
-            let why = residue(evidence, line, life)?;
-            Some(Breach {
-                step: last,
-                detail: format!("the key {} is left at the end: {why}", Shown(&life.key)),
-            })
-        })
+        .filter_map(|(line, life)| residue(evidence, line, life));
+    left.chain(confirmed(evidence)).min_by_key(|breach| breach.step)
 }
 
-fn residue(evidence: &Evidence<'_>, line: &[u8], life: &KeyLife) -> Option<String> {
+/// A release that was confirmed though its key is still there.
+fn confirmed(evidence: &Evidence<'_>) -> Option<Breach> {
+    evidence.history.steps.iter().enumerate().find_map(|(step, at)| {
+        let What::Released { holding, error: None } = &at.what else { return None };
+        let lines = evidence.keys.iter().filter(|(line, _)| is_line_of(&holding.name, line));
+        let life = lines.flat_map(|(_, lives)| lives).find(|life| life.create_revision == holding.token)?;
+        if life.deleted.is_some_and(|(_, gone)| gone.step < step) {
+            return None;
+        }
+        let detail = format!(
+            "c{} was told that its {} {:?} is released, but the key {} is still there",
+            holding.client,
+            holding.kind,
+            &*holding.name,
+            Shown(&life.key)
+        );
+        Some(Breach { step, detail })
+    })
+}
+
+fn residue(evidence: &Evidence<'_>, line: &[u8], life: &KeyLife) -> Option<Breach> {
+    let key = Shown(&life.key);
     let Some(session) = evidence.sessions.get(&life.lease) else {
-        return Some("it belongs to no session of the run".to_owned());
+        // Its session was opened, but its client died before it could say so: then the lease runs out.
+        let lived_ns = life.deleted.map_or(evidence.end_ns, |(_, gone)| gone.at_ns) - life.created.at_ns;
+        let detail = format!("the key {key} belongs to no session of the run");
+        let never = life.deleted.is_none() && lived_ns > evidence.bounds.progress_ns;
+        return never.then(|| Breach { step: life.created.step, detail });
     };
-    if session.ended.is_some() {
+    if let (Some(ended), None) = (session.ended, life.deleted) {
         let by_ns = evidence.gone_by_ns(session)?;
-        return (by_ns <= evidence.end_ns).then(|| format!("the session of c{} has ended", session.client));
+        if by_ns <= evidence.end_ns {
+            let last = evidence.history.steps.len() - 1;
+            let at_s = ended.at_ns as f64 / 1e9;
+            let detail = format!(
+                "the key {key} is left at the end: c{}'s session ended at {at_s:.3} s",
+                session.client
+            );
+            return Some(Breach { step: last, detail });
+        }
     }
-    let same = |name: &str, lease: i64| is_line_of(name, line) && lease == life.lease;
-    let waits = evidence.asks.iter().any(|ask| ask.ended.is_none() && same(&ask.name, ask.lease));
-    let holds = evidence.tenures.iter().any(|tenure| {
-        same(&tenure.holding.name, tenure.holding.lease)
-            && tenure.holding.token == life.create_revision
-            && tenure.releases.is_none()
-            && tenure.crashed.is_none()
-    });
-    if waits || holds {
+    let idle_until_ns = idle_too_long(evidence, line, life, session)?;
+    let detail = format!(
+        "the key {key} is left: c{} neither holds nor waits, and its session goes on",
+        session.client
+    );
+    Some(Breach { step: evidence.step_at(idle_until_ns), detail })
+}
+
+/// When a key of an open session has been without an ask or a tenure for too long, once calm.
+fn idle_too_long(evidence: &Evidence<'_>, line: &[u8], life: &KeyLife, session: &SessionLife) -> Option<u64> {
+    let grace_ns = session.ttl_ns + evidence.bounds.election_timeout_ns + 1_000_000_000;
+    let gone_ns = life.deleted.map_or(evidence.end_ns, |(_, gone)| gone.at_ns);
+    let until_ns = session.ended.map_or(gone_ns, |ended| ended.at_ns.min(gone_ns));
+    let mut idle_since_ns = evidence.calm?.at_ns.max(life.created.at_ns);
+    if until_ns < idle_since_ns + grace_ns {
         return None;
     }
-    let since = evidence
-        .asks
-        .iter()
-        .filter(|ask| same(&ask.name, ask.lease))
-        .filter_map(|ask| ask.ended.map(|(moment, _)| moment.at_ns))
-        .chain(
-            evidence
-                .tenures
-                .iter()
-                .filter(|tenure| same(&tenure.holding.name, tenure.holding.lease))
-                .filter_map(|tenure| tenure.releases.map(|moment| moment.at_ns)),
-        )
-        .chain([life.created.at_ns, evidence.calm?.at_ns])
-        .max()?;
-    let grace_ns = session.ttl_ns + evidence.bounds.election_timeout_ns + 1_000_000_000;
-    (since + grace_ns <= evidence.end_ns)
-        .then(|| format!("c{} neither holds nor waits, and its session goes on", session.client))
+    let same = |name: &str, lease: i64| lease == life.lease && is_line_of(name, line);
+    let asks = evidence.asks.iter().filter(|ask| same(&ask.name, ask.lease));
+    let tenures = evidence.tenures.iter().filter(|tenure| same(&tenure.holding.name, tenure.holding.lease));
+    let end_ns = evidence.end_ns;
+    let mut busy: Vec<(u64, u64)> = asks
+        .map(|ask| (ask.asked.at_ns, ask.ended.map_or(end_ns, |(ended, _)| ended.at_ns)))
+        .chain(tenures.map(|tenure| {
+            let over = tenure.releases.or(tenure.crashed);
+            (tenure.granted.at_ns, over.map_or(end_ns, |over| over.at_ns))
+        }))
+        .collect();
+    busy.sort_unstable();
+    for (from_ns, to_ns) in busy.into_iter().chain([(until_ns, until_ns)]) {
+        if from_ns.min(until_ns) >= idle_since_ns + grace_ns {
+            return Some(idle_since_ns + grace_ns);
+        }
+        idle_since_ns = idle_since_ns.max(to_ns);
+    }
+    None
 }
 
 #[cfg(test)]
@@ -94,6 +130,30 @@ mod tests {
     }
 
     #[test]
+    fn a_release_that_is_confirmed_without_deleting_is_found_at_once() {
+        let mut script = Script::new();
+        script.session(0, 0x10, 2_000);
+        let held = script.grant(0, "a", 0x10);
+        script.releases_without_deleting(&held);
+        assert_eq!(script.breach("no-residue"), None);
+        script.released(&held);
+        assert!(script.breach("no-residue").expect("still there").detail.contains("was told"));
+    }
+
+    #[test]
+    fn a_key_that_nobody_waits_with_is_found_also_if_the_session_is_closed_later() {
+        let mut script = Script::new();
+        script.session(0, 0x10, 2_000);
+        let held = script.grant(0, "a", 0x10);
+        script.calm();
+        script.releases_without_deleting(&held);
+        script.wait(5 * SECOND);
+        script.crash(0);
+        script.expire(0x10);
+        assert!(script.breach("no-residue").is_some());
+    }
+
+    #[test]
     fn a_key_that_outlives_its_session_is_found() {
         let mut script = Script::new();
         script.session(0, 0x10, 2_000);
@@ -103,7 +163,7 @@ mod tests {
         script.wait(3 * SECOND);
         assert_eq!(script.breach("no-residue"), None, "it still has time");
         script.wait(5 * SECOND);
-        assert!(script.breach("no-residue").expect("left").detail.contains("has ended"));
+        assert!(script.breach("no-residue").expect("left").detail.contains("session ended at"));
     }
 
     #[test]

@@ -17,8 +17,11 @@ const SETTLED_NS: u64 = 3_000_000_000;
 /// Who leads: create and mod revision of the first key; `None` if nobody does.
 type State = Option<(i64, i64)>;
 
-/// The states of one election as the store had them, each with the step that began it.
+/// The states of one election as the store had them, each with the step that began it; at first nobody leads.
 type Reigns = Vec<(usize, State)>;
+
+/// Before the first candidate.
+const NOBODY: &[(usize, State)] = &[(0, None)];
 
 struct Observer {
     client: Node,
@@ -26,8 +29,8 @@ struct Observer {
     began: usize,
     /// The place of the last observation among the reigns.
     at: Option<usize>,
-    /// The leadership that was seen last, and which of its proclamations.
-    said: Option<(i64, u64)>,
+    /// The ask of the leader that was seen last, and which of its proclamations.
+    said: Option<(u64, u64)>,
 }
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
@@ -45,10 +48,10 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
             What::Crashed => observers.retain(|_, observer| observer.client != at.node),
             What::Observed { name, observer, leader } => {
                 let seen = observers.get_mut(observer)?;
-                let reigns = reigns.get(name.as_bytes()).map_or(&[][..], Vec::as_slice);
+                let reigns = reigns.get(name.as_bytes()).map_or(NOBODY, Vec::as_slice);
                 let state = leader.as_ref().map(|(created, modified, _)| (*created, *modified));
                 let value = leader.as_ref().map(|(_, _, value)| value.as_slice());
-                if let Some(why) = seen.sees(reigns, state, value) {
+                if let Some(why) = seen.sees(step, reigns, state, value) {
                     let detail = format!("observer {observer} of {name:?} at {} saw {why}", at.node);
                     return Some(Breach { step, detail });
                 }
@@ -61,26 +64,30 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
 
 impl Observer {
     /// Takes in an observation. Gives what is wrong with it.
-    fn sees(&mut self, reigns: &[(usize, State)], state: State, value: Option<&[u8]>) -> Option<String> {
+    fn sees(
+        &mut self,
+        step: usize,
+        reigns: &[(usize, State)],
+        state: State,
+        value: Option<&[u8]>,
+    ) -> Option<String> {
         let from = match self.at {
             Some(at) => at + 1,
             // What had ended before it began is old news.
-            None => reigns.partition_point(|(step, _)| *step < self.began).saturating_sub(1),
+            None => reigns.partition_point(|(begun, _)| *begun <= self.began).saturating_sub(1),
         };
+        // Nobody sees the future: a state without a leader comes again and again.
+        let until = reigns.partition_point(|(begun, _)| *begun <= step);
+        let found = reigns.get(from..until).unwrap_or_default().iter().position(|(_, reign)| *reign == state);
         let shown = state.map_or("nobody leading".to_owned(), |(created, modified)| {
             format!("the leader of revision {created} as of {modified}")
         });
-        let nobody_at_first =
-            state.is_none() && from == 0 && reigns.first().is_none_or(|first| first.1.is_some());
-        let found = reigns.get(from..).unwrap_or_default().iter().position(|(_, reign)| *reign == state);
         match found {
             Some(ahead) => self.at = Some(from + ahead),
-            // Before the first candidate ever.
-            None if nobody_at_first && self.at.is_none() => {}
             None if self.at.is_none() => return Some(format!("first {shown}, which was over when it began")),
             None => return Some(format!("{shown} after something newer")),
         }
-        let said = state.map(|(created, _)| (created, value.map_or(0, proclamation)));
+        let said = value.and_then(proclamation);
         if let (Some((before, earlier)), Some((now, later))) = (self.said, said)
             && before == now
             && later < earlier
@@ -92,10 +99,11 @@ impl Observer {
     }
 }
 
-/// Which proclamation of its leadership a value is: what stands behind the slash.
-fn proclamation(value: &[u8]) -> u64 {
-    let text = String::from_utf8_lossy(value);
-    text.rsplit_once('/').and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
+/// Of which ask a value is, and which of its proclamations.
+fn proclamation(value: &[u8]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (ticket, number) = text.split_once('/')?;
+    Some((ticket.parse().ok()?, number.parse().ok()?))
 }
 
 fn reigns(evidence: &Evidence<'_>) -> BTreeMap<Vec<u8>, Reigns> {
@@ -116,7 +124,7 @@ fn reigns(evidence: &Evidence<'_>) -> BTreeMap<Vec<u8>, Reigns> {
         for event in events {
             let name = line_of(&event.kv.key);
             let first = lines.get(name).and_then(|line| line.values().min().copied());
-            let reigns = reigns.entry(name.to_vec()).or_default();
+            let reigns = reigns.entry(name.to_vec()).or_insert_with(|| NOBODY.to_vec());
             if reigns.last().is_none_or(|(_, last)| *last != first) {
                 reigns.push((step, first));
             }

@@ -183,6 +183,11 @@ impl Script {
     pub(super) fn release(&mut self, holding: &Holding) {
         self.record(Node::Client(holding.client), What::Releases { holding: holding.clone() });
         self.delete(holding);
+        self.released(holding);
+    }
+
+    /// The holder is told that it has released.
+    pub(super) fn released(&mut self, holding: &Holding) {
         let what = What::Released { holding: holding.clone(), error: None };
         self.record(Node::Client(holding.client), what);
     }

@@ -88,7 +88,7 @@ pub const PLANTED: &[Planted] = &[
     Planted::primitive(
         "zombie-after-compaction",
         "a compaction during the wait is an error that leaves the key in line (etcd 21128)",
-        ("mutex", "progress"),
+        ("mutex", "no-residue"),
         |kind| (kind == PrimitiveKind::Mutex).then(|| wrong_lock(Flaw::ZombieAfterCompaction)),
     ),
     Planted::primitive(
@@ -100,7 +100,7 @@ pub const PLANTED: &[Planted] = &[
     Planted::backend(
         "resign-forgets",
         "a resignation that failed counts as done and is not retried (etcd 22123)",
-        ("election", "progress"),
+        ("election", "no-residue"),
         decorated::<unlock::ResignForgets>,
     ),
     Planted::backend(

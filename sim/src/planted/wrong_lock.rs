@@ -108,6 +108,7 @@ impl Contender {
                         self.is_zombie = true;
                         return Err(Error::Refused(Refusal::Compacted));
                     }
+                    self.look_for_own_key().await?;
                 }
                 Flaw::FirstKeyWinsLate => {
                     self.wait_for_deletion(WatchRequest::prefix(&*self.prefix)).await;
@@ -116,6 +117,16 @@ impl Contender {
             }
         }
         Ok(Some(Box::new(self)))
+    }
+
+    /// As Go does since 3.5.
+    async fn look_for_own_key(&self) -> Result<(), Error> {
+        let read = self.txn(Txn::new().and_then([Op::Range(Range::key(&*self.key))])).await?;
+        if created(&read, 0) == Some(self.revision) && self.session.is_alive() {
+            Ok(())
+        } else {
+            Err(Error::SessionLost)
+        }
     }
 
     /// Go's `waitDeletes`. False if a compaction got in the way.
