@@ -68,6 +68,17 @@ impl EtcdVersion {
         self >= Self::V3_7(0)
     }
 
+    /// Whether a put in a nested transaction counts as one while the store is full (etcd 22134; seen in 3.5.34, 3.6.15
+    /// and 3.7.2, which were the first releases after it, and not in 3.4.45) [run].
+    pub fn nested_puts_need_space(self) -> bool {
+        match self {
+            Self::V3_4(_) => false,
+            Self::V3_5(patch) => patch >= 34,
+            Self::V3_6(patch) => patch >= 15,
+            Self::V3_7(patch) => patch >= 2,
+        }
+    }
+
     /// Whether a read of keys only says which lease a key lives by. Since 3.7 such a read is answered from the index,
     /// which does not know it, unless it is sorted by value [run].
     pub fn keys_only_tells_lease(self) -> bool {
