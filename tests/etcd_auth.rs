@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, Permission};
+use etcd_client::{Client, Permission};
 use futures_util::StreamExt;
 use tenure::kv::{Put, Range, Request, WatchRequest};
 use tenure::{Backend, CallError, ConnectError, Etcd, Instant, Refusal, Runtime, WatchMessage, within};
@@ -31,11 +31,6 @@ async fn with_users(server: &Server) -> Client {
         client.user_grant_role(name, name).await.unwrap();
     }
     client
-}
-
-async fn administrator(server: &Server) -> Client {
-    let options = ConnectOptions::new().with_user("root", "root-secret");
-    Client::connect([server.endpoint()], Some(options)).await.unwrap()
 }
 
 async fn worker(server: &Server) -> Result<Etcd, ConnectError> {
@@ -90,32 +85,6 @@ async fn a_wrong_password_and_no_user_at_all_are_refused_at_once_on_every_server
 }
 
 #[tokio::test]
-async fn a_token_that_is_no_longer_taken_is_renewed_without_anyone_noticing() {
-    for version in VERSIONS {
-        let mut server = Server::start(&ServerOptions::version(version)).unwrap();
-        with_users(&server).await.auth_enable().await.unwrap();
-        let etcd = worker(&server).await.unwrap();
-        put(&etcd, "work/1").await.unwrap();
-        // Roles that change make every token stale.
-        administrator(&server).await.role_add("another").await.unwrap();
-        put(&etcd, "work/2").await.unwrap_or_else(|error| panic!("{version}: {error}"));
-        // A server forgets its tokens when it restarts. An open watch goes on, a new one opens.
-        let mut open = etcd.watch(WatchRequest::prefix("work/"));
-        within(&etcd, after(&etcd, 5000), open.next()).await.unwrap();
-        server.restart().unwrap();
-        let mut new = etcd.watch(WatchRequest::prefix("work/"));
-        let first = within(&etcd, after(&etcd, 5000), new.next()).await.unwrap();
-        assert!(matches!(first, Some(Ok(WatchMessage::Created { .. }))), "{version}: {first:?}");
-        put(&etcd, "work/3").await.unwrap_or_else(|error| panic!("{version}: {error}"));
-        for watch in [&mut open, &mut new] {
-            let next = within(&etcd, after(&etcd, 5000), watch.next()).await.unwrap();
-            let Some(Ok(WatchMessage::Events { events })) = next else { panic!("{version}: {next:?}") };
-            assert_eq!(events[0].kv.key, b"work/3");
-        }
-    }
-}
-
-#[tokio::test]
 async fn a_user_set_before_authentication_is_switched_on_counts_from_then_on() {
     for version in VERSIONS {
         let server = Server::start(&ServerOptions::version(version)).unwrap();
@@ -128,12 +97,21 @@ async fn a_user_set_before_authentication_is_switched_on_counts_from_then_on() {
 }
 
 #[tokio::test]
-async fn a_token_that_expired_is_renewed() {
-    let args = ["--auth-token-ttl", "1"].map(String::from).to_vec();
-    let server = Server::start(&ServerOptions { args, ..ServerOptions::default() }).unwrap();
-    with_users(&server).await.auth_enable().await.unwrap();
-    let etcd = worker(&server).await.unwrap();
-    put(&etcd, "work/1").await.unwrap();
-    etcd.sleep_until(after(&etcd, 3000)).await;
-    put(&etcd, "work/2").await.unwrap();
+async fn a_token_that_expired_is_renewed_without_anyone_noticing() {
+    // 3.4 cannot be told how long a token lives.
+    for version in &VERSIONS[1..] {
+        let args = ["--auth-token-ttl", "1"].map(String::from).to_vec();
+        let server = Server::start(&ServerOptions { args, ..ServerOptions::version(version) }).unwrap();
+        with_users(&server).await.auth_enable().await.unwrap();
+        let (writer, watcher) = (worker(&server).await.unwrap(), worker(&server).await.unwrap());
+        put(&writer, "work/1").await.unwrap();
+        writer.sleep_until(after(&writer, 3000)).await;
+        let mut watch = watcher.watch(WatchRequest::prefix("work/"));
+        let first = within(&watcher, after(&watcher, 5000), watch.next()).await.unwrap();
+        assert!(matches!(first, Some(Ok(WatchMessage::Created { .. }))), "{version}: {first:?}");
+        put(&writer, "work/2").await.unwrap_or_else(|error| panic!("{version}: {error}"));
+        let next = within(&watcher, after(&watcher, 5000), watch.next()).await.unwrap();
+        let Some(Ok(WatchMessage::Events { events })) = next else { panic!("{version}: {next:?}") };
+        assert_eq!(events[0].kv.key, b"work/2");
+    }
 }

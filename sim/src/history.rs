@@ -241,6 +241,13 @@ pub enum What {
         /// The revision at which it committed, or `None`: not held any more.
         committed: Option<i64>,
     },
+    /// An observer of an election begins, and knows nothing yet.
+    Observes {
+        /// The election.
+        name: Arc<str>,
+        /// Which observer, counted over the whole run.
+        observer: u64,
+    },
     /// An observer of an election saw a leader, or that there is none.
     Observed {
         /// The election.

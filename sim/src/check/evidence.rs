@@ -325,8 +325,13 @@ impl<'a> Evidence<'a> {
 
     /// Whether the line of this name is one that the run's clients contend in.
     pub fn is_contended(&self, line: &[u8]) -> bool {
-        self.asks.iter().any(|ask| ask.name.as_bytes() == line)
+        self.asks.iter().any(|ask| is_line_of(&ask.name, line))
     }
+}
+
+/// Whether this is a line of the lock of this name: the name's own, or one of the two sides of a read-write lock.
+pub(super) fn is_line_of(name: &str, line: &[u8]) -> bool {
+    line.strip_prefix(name.as_bytes()).is_some_and(|rest| matches!(rest, b"" | b"/read" | b"/write"))
 }
 
 fn changes_keys(request: &Request) -> bool {

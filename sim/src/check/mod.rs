@@ -5,9 +5,11 @@ mod fencing;
 mod fifo;
 mod mutual_exclusion;
 mod no_residue;
+mod observe_order;
 mod progress;
 #[cfg(test)]
 mod script;
+mod writer_priority;
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +69,16 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "fifo",
         about: "a grant goes to the head of the line: its own key is in the store, and none older",
         check: fifo::check,
+    },
+    Invariant {
+        name: "writer-priority",
+        about: "no reader gets in line while a writer is in it, and no writer is granted beside an older reader or writer",
+        check: writer_priority::check,
+    },
+    Invariant {
+        name: "observe-order",
+        about: "an observer sees leaders in order, none that is old news, and in the end the last state",
+        check: observe_order::check,
     },
     Invariant {
         name: "progress",

@@ -3,6 +3,7 @@
 
 use tenure::kv::Shown;
 
+use super::evidence::is_line_of;
 use super::{Breach, Evidence, KeyLife};
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
@@ -30,7 +31,7 @@ fn residue(evidence: &Evidence<'_>, line: &[u8], life: &KeyLife) -> Option<Strin
         let by_ns = evidence.gone_by_ns(session)?;
         return (by_ns <= evidence.end_ns).then(|| format!("the session of c{} has ended", session.client));
     }
-    let same = |name: &str, lease: i64| name.as_bytes() == line && lease == life.lease;
+    let same = |name: &str, lease: i64| is_line_of(name, line) && lease == life.lease;
     let waits = evidence.asks.iter().any(|ask| ask.ended.is_none() && same(&ask.name, ask.lease));
     let holds = evidence.tenures.iter().any(|tenure| {
         same(&tenure.holding.name, tenure.holding.lease)

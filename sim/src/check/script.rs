@@ -93,13 +93,18 @@ impl Script {
         self.queue_of(Kind::Mutex, client, name, lease)
     }
 
-    fn queue_of(&mut self, kind: Kind, client: u32, name: &str, lease: i64) -> Holding {
+    pub(super) fn queue_of(&mut self, kind: Kind, client: u32, name: &str, lease: i64) -> Holding {
         self.tickets += 1;
         let (ticket, name): (u64, Arc<str>) = (self.tickets, name.into());
         let what = What::Asks { ticket, name: Arc::clone(&name), kind, lease, how: "lock" };
         self.record(Node::Client(client), what);
         self.revision += 1;
-        let key = format!("{name}/{lease:x}").into_bytes();
+        let side = match kind {
+            Kind::Read => "/read",
+            Kind::Write => "/write",
+            Kind::Mutex | Kind::Leader => "",
+        };
+        let key = format!("{name}{side}/{lease:x}").into_bytes();
         let kv = KeyValue {
             key: key.clone(),
             value: Vec::new(),
@@ -198,5 +203,41 @@ impl Script {
         self.revision += 1;
         let what = What::GuardedTxn { holding: holding.clone(), committed: Some(self.revision) };
         self.record(Node::Client(holding.client), what);
+    }
+
+    /// An observer begins.
+    pub(super) fn observes(&mut self, client: u32, name: &str, observer: u64) {
+        self.record(Node::Client(client), What::Observes { name: name.into(), observer });
+    }
+
+    /// It sees a leader as it was elected, or nobody.
+    pub(super) fn observed(&mut self, client: u32, name: &str, observer: u64, leader: Option<&Holding>) {
+        let leader = leader.map(|holding| (holding.token, holding.token, b"1/0".to_vec()));
+        self.record(Node::Client(client), What::Observed { name: name.into(), observer, leader });
+    }
+
+    /// It sees a leader, by create and mod revision, say this.
+    pub(super) fn observed_saying(
+        &mut self,
+        client: u32,
+        name: &str,
+        observer: u64,
+        (created, modified): (i64, i64),
+        value: &str,
+    ) {
+        let leader = Some((created, modified, value.as_bytes().to_vec()));
+        self.record(Node::Client(client), What::Observed { name: name.into(), observer, leader });
+    }
+
+    /// A leader's value is written anew; gives the revision.
+    pub(super) fn proclaim(&mut self, holding: &Holding) -> i64 {
+        self.revision += 1;
+        let kv = self.live.iter_mut().find(|kv| kv.create_revision == holding.token).expect("leads");
+        kv.mod_revision = self.revision;
+        kv.version += 1;
+        let event = Event { kind: EventKind::Put, kv: kv.clone(), prev_kv: None };
+        let put = Put::new(kv.key.clone(), "");
+        self.commit(Request::Put(put), vec![event]);
+        self.revision
     }
 }

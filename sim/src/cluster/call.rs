@@ -169,7 +169,7 @@ impl Core {
         {
             call.outcome = Some(outcome);
             if let Some(waker) = call.waker.take() {
-                waker.wake();
+                self.wake(waker);
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::Waker;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -95,6 +96,12 @@ impl Core {
         self.next_id
     }
 
+    /// Wakes a task, which is to run before time goes on.
+    pub(crate) fn wake(&mut self, waker: Waker) {
+        self.pump.woke = true;
+        waker.wake();
+    }
+
     pub(crate) fn record(&self, node: Node, what: What) {
         self.recorder.record(self.now_ns, node, what);
     }
@@ -170,7 +177,7 @@ impl Core {
                 if !self.timers.is_void(slot, generation)
                     && let Some(waker) = self.timers.take_waker(slot)
                 {
-                    waker.wake();
+                    self.wake(waker);
                 }
             }
             Event::Request(incoming) => self.serve(&incoming),
@@ -214,7 +221,7 @@ impl Core {
     }
 
     /// What reaches a member that is down, or does not listen yet.
-    fn miss(&mut self, event: Event) {
+    pub(crate) fn miss(&mut self, event: Event) {
         match event {
             Event::Request(incoming) => self.reset_call(&incoming),
             Event::WatchOpens { watch, .. } => self.reset_watch(watch),

@@ -216,6 +216,9 @@ impl Core {
             return;
         }
         self.record(node, What::Crashed);
+        for event in std::mem::take(&mut self.members[me].inbox) {
+            self.miss(event);
+        }
         self.reset_calls(me);
         self.reset_watches(me);
         self.members[me].lose_memory();

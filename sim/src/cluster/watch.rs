@@ -212,7 +212,7 @@ impl Core {
         {
             watch.arrived.push_back(told);
             if let Some(waker) = watch.waker.take() {
-                waker.wake();
+                self.wake(waker);
             }
         }
     }

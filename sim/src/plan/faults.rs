@@ -90,13 +90,18 @@ impl Targets<'_> {
         u32::try_from(within(self.rng, [from, to])).unwrap_or_default()
     }
 
+    /// Observers are clients too.
+    fn processes(&self) -> u32 {
+        self.scenario.clients.count + self.scenario.clients.observers
+    }
+
     fn member(&mut self) -> Node {
         let last = u64::from(self.scenario.cluster.members) - 1;
         Node::Member(u32::try_from(within(self.rng, [0, last])).unwrap_or_default())
     }
 
     fn client(&mut self) -> Node {
-        let last = u64::from(self.scenario.clients.count) - 1;
+        let last = u64::from(self.processes()) - 1;
         Node::Client(u32::try_from(within(self.rng, [0, last])).unwrap_or_default())
     }
 
@@ -105,7 +110,7 @@ impl Targets<'_> {
     }
 
     fn clients(&self) -> impl Iterator<Item = Node> + use<> {
-        (0..self.scenario.clients.count).map(Node::Client)
+        (0..self.processes()).map(Node::Client)
     }
 
     /// Splits the nodes in two and cuts between the sides: one member off, one client off, or at random. One-way cuts

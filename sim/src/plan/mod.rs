@@ -44,10 +44,30 @@ pub struct ClientPlan {
     pub drift_ppm: i64,
     /// The clock drift that its sessions allow for, in millionths.
     pub drift_bound_ppm: u32,
-    /// The time to live of each of its sessions.
-    pub ttl_s: Vec<u64>,
-    /// What it does, in order.
+    /// Its sessions, side by side.
+    pub lanes: Vec<LanePlan>,
+    /// The election that it observes, if it is an observer.
+    pub observing: Option<ObservingPlan>,
+}
+
+/// One session of a client and its program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LanePlan {
+    /// The session's time to live.
+    pub ttl_s: u64,
+    /// What is done with it, in order.
     pub operations: Vec<Operation>,
+}
+
+/// What an observer does: it observes, begins anew, and so on; the last time to the run's end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservingPlan {
+    /// The election.
+    pub name: String,
+    /// How long each time but the last.
+    pub for_ms: Vec<u64>,
 }
 
 impl Plan {

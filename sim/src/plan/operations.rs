@@ -2,11 +2,11 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::ClientPlan;
 use super::draw::{chance, choices, drift, skewed, weighted, within};
-use crate::scenario::{Scenario, WorkloadSpec};
+use super::{ClientPlan, LanePlan, ObservingPlan};
+use crate::scenario::{OPERATIONS, OperationKind, Scenario, Waits, WorkloadSpec};
 use crate::streams::Streams;
-use crate::workload::program::{Action, Ending, Hold, Operation, Patience, PrimitiveKind, Take, Write};
+use crate::workload::program::{Deed, DeedKind, Ending, Hold, Operation, Patience, PrimitiveKind};
 
 /// More operations than any client gets through.
 const MOST_OPERATIONS: usize = 2_000;
@@ -14,48 +14,67 @@ const MOST_OPERATIONS: usize = 2_000;
 pub(super) fn draw(scenario: &Scenario, streams: &Streams) -> Vec<ClientPlan> {
     let mut rng = streams.stream("plan");
     let spec = &scenario.clients;
-    (0..spec.count)
-        .map(|index| ClientPlan {
-            clock_offset_ms: within(&mut rng, [0, spec.clock_offset_ms]),
-            drift_ppm: drift(&mut rng, spec.drift_ppm),
-            drift_bound_ppm: u32::try_from(spec.drift_bound_ppm).unwrap_or(u32::MAX),
-            ttl_s: (0..spec.sessions).map(|_| within(&mut rng, spec.ttl_s)).collect(),
-            operations: program(scenario, &mut streams.stream(&format!("workload-{index}"))),
+    (0..spec.count + spec.observers)
+        .map(|index| {
+            let mut program = streams.stream(&format!("workload-{index}"));
+            let clock_offset_ms = within(&mut rng, [0, spec.clock_offset_ms]);
+            let drift_ppm = drift(&mut rng, spec.drift_ppm);
+            let observes = index >= spec.count;
+            let lanes = if observes { 0 } else { spec.sessions };
+            ClientPlan {
+                clock_offset_ms,
+                drift_ppm,
+                drift_bound_ppm: u32::try_from(spec.drift_bound_ppm).unwrap_or(u32::MAX),
+                lanes: (0..lanes).map(|_| lane(scenario, &mut program)).collect(),
+                observing: observes.then(|| observing(scenario, &mut program)),
+            }
         })
         .collect()
 }
 
 /// As many operations as fit into the time, were there no waiting.
-fn program(scenario: &Scenario, rng: &mut ChaCha8Rng) -> Vec<Operation> {
+fn lane(scenario: &Scenario, rng: &mut ChaCha8Rng) -> LanePlan {
+    let ttl_s = within(rng, scenario.clients.ttl_s);
     let mut operations = Vec::new();
     let mut at_ms = 0;
     while at_ms < scenario.drain_at_ms() && operations.len() < MOST_OPERATIONS {
-        let operation = operation(scenario, rng);
-        let Action::Take(take) = &operation.action;
-        at_ms += operation.think_ms + take.hold.for_ms + 1;
+        let Some(operation) = operation(&scenario.workload, rng) else { break };
+        at_ms += operation.think_ms + operation.hold.for_ms + 1;
         operations.push(operation);
     }
-    operations
+    LanePlan { ttl_s, operations }
 }
 
-fn operation(scenario: &Scenario, rng: &mut ChaCha8Rng) -> Operation {
-    let workload = &scenario.workload;
-    Operation {
-        // Now and then there is no pause at all between a release and the next ask.
-        think_ms: if chance(rng, 1, 5) { 0 } else { within(rng, workload.think_ms) },
-        session: u32::try_from(within(rng, [0, u64::from(scenario.clients.sessions) - 1]))
-            .unwrap_or_default(),
-        action: Action::Take(take(workload, rng)),
+fn observing(scenario: &Scenario, rng: &mut ChaCha8Rng) -> ObservingPlan {
+    let mut for_ms = Vec::new();
+    while for_ms.iter().sum::<u64>() < scenario.drain_at_ms() {
+        for_ms.push(within(rng, [500, 15_000]));
     }
+    ObservingPlan { name: name(PrimitiveKind::Election, scenario.workload.names, rng), for_ms }
 }
 
-fn take(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Take {
+/// Each primitive has its own names.
+fn name(primitive: PrimitiveKind, names: u32, rng: &mut ChaCha8Rng) -> String {
+    let folder = match primitive {
+        PrimitiveKind::Mutex => "jobs",
+        PrimitiveKind::Election => "posts",
+        PrimitiveKind::Read | PrimitiveKind::Write => "files",
+    };
+    let which = within(rng, [0, u64::from(names) - 1]);
+    let letter = u8::try_from(which % 26).unwrap_or_default() + b'a';
+    let more = if which < 26 { String::new() } else { (which / 26).to_string() };
+    format!("{folder}/{}{more}", char::from(letter))
+}
+
+fn operation(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Option<Operation> {
     let operations = choices(&workload.operations);
-    let patience = match weighted(rng, &operations).copied() {
-        Some("try-lock") => Patience::Try,
-        Some("lock-timeout") => Patience::TimeoutMs(skewed(rng, [1, 5_000])),
-        Some("cancel") => Patience::CancelAfterMs(skewed(rng, [0, 3_000])),
-        _ => Patience::Forever,
+    let chosen = *weighted(rng, &operations)?;
+    let OperationKind { primitive, waits, .. } = *OPERATIONS.iter().find(|one| one.name == chosen)?;
+    let patience = match waits {
+        Waits::Forever => Patience::Forever,
+        Waits::Not => Patience::Try,
+        Waits::Timeout => Patience::TimeoutMs(skewed(rng, [1, 5_000])),
+        Waits::Cancelled => Patience::CancelAfterMs(skewed(rng, [0, 3_000])),
     };
     let endings = choices(&workload.endings);
     let ending = match weighted(rng, &endings).copied() {
@@ -63,36 +82,45 @@ fn take(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Take {
         Some("close-session") => Ending::CloseSession,
         _ => Ending::Release,
     };
-    Take {
-        primitive: PrimitiveKind::Mutex,
-        name: format!(
-            "jobs/{}",
-            char::from(b'a' + (within(rng, [0, u64::from(workload.names.min(26)) - 1]) as u8))
-        ),
+    Some(Operation {
+        // Now and then there is no pause at all between a release and the next ask.
+        think_ms: if chance(rng, 1, 5) { 0 } else { within(rng, workload.think_ms) },
+        primitive,
+        name: name(primitive, workload.names, rng),
         patience,
-        hold: hold(workload, rng),
+        hold: hold(workload, primitive, rng),
         ending,
-    }
+    })
 }
 
-fn hold(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Hold {
+fn hold(workload: &WorkloadSpec, primitive: PrimitiveKind, rng: &mut ChaCha8Rng) -> Hold {
     let for_ms = skewed(rng, workload.hold_ms);
-    let mut writes: Vec<_> = (0..within(rng, [0, 2])).map(|_| write(workload, for_ms, rng)).collect();
-    // Some packets take long ways; not two of one hold, or waiters wait too long.
-    if let Some(write) = writes.first_mut().filter(|_| chance(rng, 1, 20)) {
-        write.under_way_ms *= 5;
+    let mut deeds = Vec::new();
+    // Readers have nothing to write.
+    if primitive != PrimitiveKind::Read {
+        for _ in 0..within(rng, [0, 2]) {
+            // Some packets take long ways; not two of one hold, or waiters wait too long.
+            let slow = deeds.is_empty() && chance(rng, 1, 20);
+            deeds.push(write(workload, slow, rng));
+        }
     }
-    writes.sort_by_key(|write| write.at_ms);
-    let mut txns_at_ms: Vec<_> = (0..within(rng, [0, 1])).map(|_| within(rng, [0, for_ms])).collect();
-    txns_at_ms.sort_unstable();
-    Hold { for_ms, writes, txns_at_ms, heeds_loss: chance(rng, 3, 4) }
+    if chance(rng, 1, 2) {
+        deeds.push(DeedKind::Txn);
+    }
+    if primitive == PrimitiveKind::Election {
+        deeds.extend((0..within(rng, [0, 3])).map(|_| DeedKind::Proclaim));
+    }
+    let mut deeds: Vec<_> =
+        deeds.into_iter().map(|what| Deed { at_ms: within(rng, [0, for_ms]), what }).collect();
+    deeds.sort_by_key(|deed| deed.at_ms);
+    Hold { for_ms, deeds, heeds_loss: chance(rng, 3, 4) }
 }
 
-fn write(workload: &WorkloadSpec, for_ms: u64, rng: &mut ChaCha8Rng) -> Write {
-    Write {
-        at_ms: within(rng, [0, for_ms]),
+fn write(workload: &WorkloadSpec, slow: bool, rng: &mut ChaCha8Rng) -> DeedKind {
+    let under_way_ms = within(rng, workload.write_ms);
+    DeedKind::Write {
         prepare_ms: if chance(rng, 1, 4) { within(rng, [0, 100]) } else { 0 },
-        under_way_ms: within(rng, workload.write_ms),
+        under_way_ms: if slow { under_way_ms * 5 } else { under_way_ms },
         fenced: workload.fenced,
     }
 }

@@ -2,6 +2,8 @@
 //! invariant that names it.
 
 mod deaf;
+mod election;
+mod readers;
 mod unlock;
 mod wrong_lock;
 
@@ -9,7 +11,10 @@ use std::sync::Arc;
 
 use tenure::Backend;
 
+use crate::workload::decorate::decorated;
 use crate::workload::primitive::Primitive;
+use crate::workload::program::PrimitiveKind;
+use wrong_lock::{Flaw, wrong_lock};
 
 /// One planted bug.
 #[derive(Debug)]
@@ -24,44 +29,110 @@ pub struct Planted {
     pub invariant: &'static str,
     /// What it does to the backend.
     pub backend: Option<fn(Arc<dyn Backend>) -> Arc<dyn Backend>>,
-    /// The mutex that stands in for the library's.
-    pub mutex: Option<fn() -> Box<dyn Primitive>>,
+    /// The primitives that stand in for the library's.
+    pub primitive: Option<fn(PrimitiveKind) -> Option<Box<dyn Primitive>>>,
+}
+
+impl Planted {
+    const fn backend(
+        name: &'static str,
+        about: &'static str,
+        (scenario, invariant): (&'static str, &'static str),
+        decorate: fn(Arc<dyn Backend>) -> Arc<dyn Backend>,
+    ) -> Self {
+        Self { name, about, scenario, invariant, backend: Some(decorate), primitive: None }
+    }
+
+    const fn primitive(
+        name: &'static str,
+        about: &'static str,
+        (scenario, invariant): (&'static str, &'static str),
+        wrong: fn(PrimitiveKind) -> Option<Box<dyn Primitive>>,
+    ) -> Self {
+        Self { name, about, scenario, invariant, backend: None, primitive: Some(wrong) }
+    }
 }
 
 /// Every planted bug.
 pub const PLANTED: &[Planted] = &[
-    Planted {
-        name: "no-own-key-check",
-        about: "a waiter whose key is gone is granted when those before it are gone (etcd 11456)",
-        scenario: "mutex",
-        invariant: "fifo",
-        backend: None,
-        mutex: Some(wrong_lock::no_own_key_check),
-    },
-    Planted {
-        name: "unlock-by-name",
-        about: "an unlock deletes whatever has its key, and its retry a newer hold (etcd 22082)",
-        scenario: "mutex",
-        invariant: "mutual-exclusion",
-        backend: Some(unlock::by_name),
-        mutex: None,
-    },
-    Planted {
-        name: "deaf-to-expiry",
-        about: "a holder is never told that its lease has run out (etcd 6127)",
-        scenario: "mutex",
-        invariant: "mutual-exclusion",
-        backend: Some(deaf::to_expiry),
-        mutex: None,
-    },
-    Planted {
-        name: "first-key-wins-late",
-        about: "a waiter is granted when any key of its line goes, without a look at who is before it",
-        scenario: "mutex",
-        invariant: "mutual-exclusion",
-        backend: None,
-        mutex: Some(wrong_lock::first_key_wins_late),
-    },
+    Planted::primitive(
+        "no-own-key-check",
+        "a waiter whose key is gone is granted when those before it are gone (etcd 11456)",
+        ("mutex", "fifo"),
+        |kind| (kind == PrimitiveKind::Mutex).then(|| wrong_lock(Flaw::NoOwnKeyCheck)),
+    ),
+    Planted::backend(
+        "unlock-by-name",
+        "an unlock deletes whatever has its key, and its retry a newer hold (etcd 22082)",
+        ("mutex", "mutual-exclusion"),
+        decorated::<unlock::UnlockByName>,
+    ),
+    Planted::backend(
+        "deaf-to-expiry",
+        "a holder is never told that its lease has run out (etcd 6127)",
+        ("mutex", "mutual-exclusion"),
+        decorated::<deaf::DeafToExpiry>,
+    ),
+    Planted::primitive(
+        "first-key-wins-late",
+        "a waiter is granted when any key of its line goes, without a look at who is before it",
+        ("mutex", "mutual-exclusion"),
+        |kind| (kind == PrimitiveKind::Mutex).then(|| wrong_lock(Flaw::FirstKeyWinsLate)),
+    ),
+    Planted::primitive(
+        "is-owner-while-queued",
+        "a contender counts as the holder as soon as it is in line (etcd 12017)",
+        ("mutex", "fencing"),
+        |kind| (kind == PrimitiveKind::Mutex).then(|| wrong_lock(Flaw::OwnerWhileQueued)),
+    ),
+    Planted::primitive(
+        "zombie-after-compaction",
+        "a compaction during the wait is an error that leaves the key in line (etcd 21128)",
+        ("mutex", "progress"),
+        |kind| (kind == PrimitiveKind::Mutex).then(|| wrong_lock(Flaw::ZombieAfterCompaction)),
+    ),
+    Planted::primitive(
+        "campaign-after-expiry",
+        "a candidate whose lease has run out is elected (etcd 11051)",
+        ("election", "single-leader"),
+        |kind| (kind == PrimitiveKind::Election).then(|| wrong_lock(Flaw::NoOwnKeyCheck)),
+    ),
+    Planted::backend(
+        "resign-forgets",
+        "a resignation that failed counts as done and is not retried (etcd 22123)",
+        ("election", "progress"),
+        decorated::<unlock::ResignForgets>,
+    ),
+    Planted::backend(
+        "stale-proclaim",
+        "a proclamation writes without a look at what it replaces, and its retry over a newer one",
+        ("election", "observe-order"),
+        decorated::<election::StaleProclaim>,
+    ),
+    Planted::backend(
+        "observe-stale-first",
+        "an observer begins with a leader that had resigned before (etcd 18163)",
+        ("election", "observe-order"),
+        decorated::<election::ObserveStaleFirst>,
+    ),
+    Planted::backend(
+        "observe-skips-last",
+        "an observer is told of a change only when the next one comes",
+        ("election", "observe-order"),
+        decorated::<election::ObserveSkipsLast>,
+    ),
+    Planted::backend(
+        "reader-overtakes",
+        "readers look only whether a writer holds, not whether one waits",
+        ("rwlock", "writer-priority"),
+        decorated::<readers::ReaderOvertakes>,
+    ),
+    Planted::backend(
+        "reader-beside-writer",
+        "readers do not look for writers at all",
+        ("rwlock", "mutual-exclusion"),
+        decorated::<readers::ReaderBesideWriter>,
+    ),
 ];
 
 /// Finds a planted bug by its name.

@@ -1,26 +1,18 @@
-//! `unlock-by-name`: the transaction that deletes a contender's key loses its compare, and one whose answer is lost counts
-//! as done and is sent again later.
+//! Wrong releases: `unlock-by-name` deletes whatever has its key, and its retry a newer hold; `resign-forgets` takes a release
+//! that failed for done.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tenure::kv::{
-    CompareTarget, LeaseGrant, Op, OpResponse, Range, RangeResponse, Txn, TxnResponse, WatchRequest,
-};
-use tenure::{Backend, CallError, Instant, Runtime, WatchStream};
+use tenure::kv::{CompareTarget, DeleteResponse, Op, OpResponse, Txn, TxnResponse};
+use tenure::{Backend, CallError, Instant};
 
-pub(super) fn by_name(inner: Arc<dyn Backend>) -> Arc<dyn Backend> {
-    Arc::new(ByName { inner })
-}
-
-struct ByName {
-    inner: Arc<dyn Backend>,
-}
+use crate::workload::decorate::Decoration;
 
 /// Whether this is the deletion of one incarnation of a contender's key.
-fn is_unlock(txn: &Txn) -> bool {
+fn is_release(txn: &Txn) -> bool {
     let one_incarnation = matches!(
         txn.compares.as_slice(),
         [only] if matches!(only.target, CompareTarget::Create(revision) if revision != 0)
@@ -28,27 +20,24 @@ fn is_unlock(txn: &Txn) -> bool {
     one_incarnation && matches!(txn.success.as_slice(), [Op::Delete(_)])
 }
 
-impl Runtime for ByName {
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
-        self.inner.sleep_until(deadline)
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) {
-        self.inner.spawn(task);
-    }
+fn deleted() -> TxnResponse {
+    let response = OpResponse::Delete(DeleteResponse { deleted: 1, ..DeleteResponse::default() });
+    TxnResponse { succeeded: true, responses: vec![response], ..TxnResponse::default() }
 }
 
-impl Backend for ByName {
-    fn txn(&self, mut txn: Txn, deadline: Instant) -> BoxFuture<'static, Result<TxnResponse, CallError>> {
-        if !is_unlock(&txn) {
-            return self.inner.txn(txn, deadline);
+pub(super) struct UnlockByName;
+
+impl Decoration for UnlockByName {
+    fn txn(
+        inner: &Arc<dyn Backend>,
+        mut txn: Txn,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<TxnResponse, CallError>> {
+        if !is_release(&txn) {
+            return inner.txn(txn, deadline);
         }
         txn.compares.clear();
-        let inner = Arc::clone(&self.inner);
+        let inner = Arc::clone(inner);
         async move {
             match inner.txn(txn.clone(), deadline).await {
                 Err(CallError::Maybe(_)) => {
@@ -60,36 +49,31 @@ impl Backend for ByName {
                         }
                         .boxed(),
                     );
-                    let deleted = OpResponse::Delete(tenure::kv::DeleteResponse::default());
-                    Ok(TxnResponse { succeeded: true, responses: vec![deleted], ..TxnResponse::default() })
+                    Ok(deleted())
                 }
                 answer => answer,
             }
         }
         .boxed()
     }
+}
 
-    fn range(&self, range: Range, deadline: Instant) -> BoxFuture<'static, Result<RangeResponse, CallError>> {
-        self.inner.range(range, deadline)
-    }
+pub(super) struct ResignForgets;
 
-    fn watch(&self, request: WatchRequest) -> WatchStream {
-        self.inner.watch(request)
-    }
-
-    fn lease_grant(
-        &self,
-        ttl: Duration,
+impl Decoration for ResignForgets {
+    fn txn(
+        inner: &Arc<dyn Backend>,
+        txn: Txn,
         deadline: Instant,
-    ) -> BoxFuture<'static, Result<LeaseGrant, CallError>> {
-        self.inner.lease_grant(ttl, deadline)
-    }
-
-    fn lease_keep_alive(&self, id: i64, deadline: Instant) -> BoxFuture<'static, Result<i64, CallError>> {
-        self.inner.lease_keep_alive(id, deadline)
-    }
-
-    fn lease_revoke(&self, id: i64, deadline: Instant) -> BoxFuture<'static, Result<(), CallError>> {
-        self.inner.lease_revoke(id, deadline)
+    ) -> BoxFuture<'static, Result<TxnResponse, CallError>> {
+        let release = is_release(&txn);
+        let answer = inner.txn(txn, deadline);
+        async move {
+            match answer.await {
+                Err(CallError::Maybe(_) | CallError::NotApplied(_)) if release => Ok(deleted()),
+                answer => answer,
+            }
+        }
+        .boxed()
     }
 }

@@ -1,5 +1,4 @@
-//! A lock recipe of etcd's own kind that is wrong in one place, chosen by its flaw: `no-own-key-check` is Go's of 3.4
-//! (`clientv3/concurrency/mutex.go`), `first-key-wins-late` does not look at who is before it.
+//! A lock and election recipe of etcd's own kind that is wrong in one place, chosen by its flaw.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,22 +10,25 @@ use tenure::kv::{
     Compare, CompareOp, DeleteRange, EventKind, Op, OpResponse, Put, Range, SortOrder, SortTarget, Txn,
     TxnResponse, WatchRequest,
 };
-use tenure::{Backend, CallError, Error, Session, WatchMessage, within};
+use tenure::{Backend, CallError, Error, Refusal, Session, WatchMessage, within};
 
-use crate::workload::primitive::{Belief, Held, Primitive, Through, Wait};
+use crate::workload::primitive::{Ask, Belief, Held, Primitive, Through, Wait};
 
-pub(super) fn no_own_key_check() -> Box<dyn Primitive> {
-    Box::new(WrongLock { flaw: Flaw::NoOwnKeyCheck })
-}
-
-pub(super) fn first_key_wins_late() -> Box<dyn Primitive> {
-    Box::new(WrongLock { flaw: Flaw::FirstKeyWinsLate })
-}
-
-#[derive(Clone, Copy)]
-enum Flaw {
+/// In which place it is wrong.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// Go's of 3.4 (`clientv3/concurrency/mutex.go`): nobody looks whether the own key is still there.
     NoOwnKeyCheck,
+    /// Any release is taken for the own turn.
     FirstKeyWinsLate,
+    /// Who is in line holds.
+    OwnerWhileQueued,
+    /// A compaction during the wait is an error, after which the key stays in line.
+    ZombieAfterCompaction,
+}
+
+pub(super) fn wrong_lock(flaw: Flaw) -> Box<dyn Primitive> {
+    Box::new(WrongLock { flaw })
 }
 
 struct WrongLock {
@@ -34,12 +36,8 @@ struct WrongLock {
 }
 
 impl Primitive for WrongLock {
-    fn take(
-        &self,
-        through: Through,
-        name: &str,
-        wait: Wait,
-    ) -> BoxFuture<'static, Result<Option<Box<dyn Held>>, Error>> {
+    fn take(&self, through: Through, ask: &Ask) -> BoxFuture<'static, Result<Option<Box<dyn Held>>, Error>> {
+        let (name, wait) = (&ask.name, ask.wait);
         let prefix = format!("{name}/");
         // A key of its own for each attempt, so that nothing is wrong here but the flaw.
         let attempt = through.backend.now().as_nanos();
@@ -48,16 +46,18 @@ impl Primitive for WrongLock {
             prefix: prefix.into_bytes(),
             session: through.session,
             backend: through.backend,
+            value: ask.value.clone(),
             over: Arc::new(AtomicBool::new(false)),
             revision: 0,
+            is_zombie: false,
         };
         let flaw = self.flaw;
         async move {
             let backend = Arc::clone(&contender.backend);
             let taking = contender.take(flaw, wait);
             match wait {
-                Wait::LimitMs(limit_ms) => {
-                    let limit = backend.now() + Duration::from_millis(limit_ms);
+                Wait::Limit(limit) => {
+                    let limit = backend.now() + limit;
                     within(&*backend, limit, taking).await.unwrap_or(Err(Error::Timeout))
                 }
                 Wait::Forever | Wait::Try => taking.await,
@@ -73,8 +73,11 @@ struct Contender {
     backend: Arc<dyn Backend>,
     prefix: Vec<u8>,
     key: Vec<u8>,
+    value: String,
     revision: i64,
     over: Arc<AtomicBool>,
+    /// Nobody will delete its key.
+    is_zombie: bool,
 }
 
 impl Contender {
@@ -83,7 +86,7 @@ impl Contender {
         let join = Txn::new()
             .when([Compare::create_revision(&*self.key, CompareOp::Equal, 0)])
             .and_then([
-                Op::Put(Put::new(&*self.key, "").lease(self.session.lease())),
+                Op::Put(Put::new(&*self.key, self.value.as_bytes()).lease(self.session.lease())),
                 Op::Range(first.clone()),
             ])
             .or_else([Op::Range(Range::key(&*self.key)), Op::Range(first)]);
@@ -99,48 +102,56 @@ impl Contender {
                 return Ok(None);
             }
             match flaw {
-                Flaw::NoOwnKeyCheck => self.wait_for_those_before().await?,
-                Flaw::FirstKeyWinsLate => self.wait_for_any_deletion().await,
+                Flaw::NoOwnKeyCheck => while !self.wait_for_those_before().await? {},
+                Flaw::ZombieAfterCompaction => {
+                    if !self.wait_for_those_before().await? {
+                        self.is_zombie = true;
+                        return Err(Error::Refused(Refusal::Compacted));
+                    }
+                }
+                Flaw::FirstKeyWinsLate => {
+                    self.wait_for_deletion(WatchRequest::prefix(&*self.prefix)).await;
+                }
+                Flaw::OwnerWhileQueued => {}
             }
         }
         Ok(Some(Box::new(self)))
     }
 
-    /// Go's `waitDeletes` of 3.4: nobody looks whether the own key is still there.
-    async fn wait_for_those_before(&self) -> Result<(), Error> {
+    /// Go's `waitDeletes`. False if a compaction got in the way.
+    async fn wait_for_those_before(&self) -> Result<bool, Error> {
         loop {
             let mut before =
                 Range::prefix(&*self.prefix).sorted(SortTarget::Create, SortOrder::Descend).limit(1);
             before.max_create_revision = self.revision - 1;
             let read = self.txn(Txn::new().and_then([Op::Range(before)])).await?;
-            let Some(OpResponse::Range(range)) = read.responses.first() else { return Ok(()) };
-            let Some(nearest) = range.kvs.first() else { return Ok(()) };
+            let Some(OpResponse::Range(range)) = read.responses.first() else { return Ok(true) };
+            let Some(nearest) = range.kvs.first() else { return Ok(true) };
             let request = WatchRequest {
                 start_revision: read.header.revision + 1,
                 ..WatchRequest::key(nearest.key.clone())
             };
-            self.wait_for_deletion(request).await;
+            if !self.wait_for_deletion(request).await {
+                return Ok(false);
+            }
         }
     }
 
-    /// Wakes at any release and takes it for its own turn.
-    async fn wait_for_any_deletion(&self) {
-        self.wait_for_deletion(WatchRequest::prefix(&*self.prefix)).await;
-    }
-
-    async fn wait_for_deletion(&self, request: WatchRequest) {
+    /// False if a compaction got in the way.
+    async fn wait_for_deletion(&self, request: WatchRequest) -> bool {
         let mut watch = self.backend.watch(request);
         while let Some(Ok(message)) = watch.next().await {
             match message {
                 WatchMessage::Events { events }
                     if events.iter().any(|event| event.kind == EventKind::Delete) =>
                 {
-                    return;
+                    return true;
                 }
-                WatchMessage::Compacted { .. } => return,
+                WatchMessage::Compacted { .. } => return false,
                 WatchMessage::Events { .. } | WatchMessage::Created { .. } => {}
             }
         }
+        true
     }
 
     /// Tries until etcd answers.
@@ -209,6 +220,9 @@ impl Held for Contender {
 impl Drop for Contender {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
+        if self.is_zombie {
+            return;
+        }
         let (backend, delete) = (Arc::clone(&self.backend), self.delete());
         self.backend.spawn(
             async move {

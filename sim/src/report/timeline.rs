@@ -176,6 +176,7 @@ fn describe_workload(what: &What) -> (Style, String) {
         What::GuardedTxn { holding, committed: None } => {
             (NOTICE, format!("guarded transaction of {} refused: not held", held(holding)))
         }
+        What::Observes { name, observer } => (PLAIN, format!("observer {observer} of {name:?} begins")),
         What::Observed { name, observer, leader: Some((created, modified, value)) } => (
             PLAIN,
             format!(

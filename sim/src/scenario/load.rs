@@ -8,6 +8,9 @@ use super::{BadInput, Scenario, parse::parse};
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("mutex", include_str!("../../../scenarios/mutex.toml")),
     ("mutex-unfenced", include_str!("../../../scenarios/mutex-unfenced.toml")),
+    ("election", include_str!("../../../scenarios/election.toml")),
+    ("rwlock", include_str!("../../../scenarios/rwlock.toml")),
+    ("mixed", include_str!("../../../scenarios/mixed.toml")),
 ];
 
 /// Reads every built-in scenario.

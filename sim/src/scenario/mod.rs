@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 pub use load::{BUILT_IN, find, load};
 
+use crate::workload::program::PrimitiveKind;
+
 /// A wish that cannot be met: one line that says where, which field, what is wrong and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -100,7 +102,10 @@ pub struct ClientSpec {
     /// A session's time to live is drawn from this range.
     #[serde(default = "default_ttl_s")]
     pub ttl_s: Span,
-    /// How many sessions each client has open at a time.
+    /// How many more clients observe an election and do nothing else.
+    #[serde(default)]
+    pub observers: u32,
+    /// How many sessions each client has, each with a program of its own.
     #[serde(default = "default_sessions")]
     pub sessions: u32,
     /// Each clock starts at most this far ahead of true time.
@@ -161,18 +166,81 @@ impl Default for FaultSpec {
     }
 }
 
-/// A kind of program: its name, its operations, and how its tenures may end.
+/// A kind of program: its name, and what a scenario of it can weigh.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramKind {
     /// As a scenario names it.
     pub name: &'static str,
-    /// The operations that a scenario can weigh.
-    pub operations: &'static [&'static str],
+    /// The primitives that it uses.
+    pub primitives: &'static [PrimitiveKind],
 }
 
+impl ProgramKind {
+    /// The names of its operations.
+    pub fn operations(&self) -> Vec<&'static str> {
+        let own = OPERATIONS.iter().filter(|operation| self.primitives.contains(&operation.primitive));
+        own.map(|operation| operation.name).collect()
+    }
+}
+
+const ALL: &[PrimitiveKind] =
+    &[PrimitiveKind::Mutex, PrimitiveKind::Election, PrimitiveKind::Read, PrimitiveKind::Write];
+
 /// The programs there are.
-pub const KINDS: &[ProgramKind] =
-    &[ProgramKind { name: "mutex", operations: &["lock", "try-lock", "lock-timeout", "cancel"] }];
+pub const KINDS: &[ProgramKind] = &[
+    ProgramKind { name: "mutex", primitives: &[PrimitiveKind::Mutex] },
+    ProgramKind { name: "election", primitives: &[PrimitiveKind::Election] },
+    ProgramKind { name: "rwlock", primitives: &[PrimitiveKind::Read, PrimitiveKind::Write] },
+    ProgramKind { name: "mixed", primitives: ALL },
+];
+
+/// An operation that a scenario can weigh.
+#[derive(Clone, Copy, Debug)]
+pub struct OperationKind {
+    /// As a scenario names it.
+    pub name: &'static str,
+    /// Of which primitive.
+    pub primitive: PrimitiveKind,
+    /// How it waits.
+    pub waits: Waits,
+}
+
+/// The ways to wait that an operation can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// As long as it takes.
+    Forever,
+    /// Not at all.
+    Not,
+    /// With a time limit.
+    Timeout,
+    /// Until it is cancelled.
+    Cancelled,
+}
+
+const fn operation(name: &'static str, primitive: PrimitiveKind, waits: Waits) -> OperationKind {
+    OperationKind { name, primitive, waits }
+}
+
+/// The operations there are.
+pub const OPERATIONS: &[OperationKind] = &[
+    operation("lock", PrimitiveKind::Mutex, Waits::Forever),
+    operation("try-lock", PrimitiveKind::Mutex, Waits::Not),
+    operation("lock-timeout", PrimitiveKind::Mutex, Waits::Timeout),
+    operation("cancel-lock", PrimitiveKind::Mutex, Waits::Cancelled),
+    operation("campaign", PrimitiveKind::Election, Waits::Forever),
+    operation("try-campaign", PrimitiveKind::Election, Waits::Not),
+    operation("campaign-timeout", PrimitiveKind::Election, Waits::Timeout),
+    operation("cancel-campaign", PrimitiveKind::Election, Waits::Cancelled),
+    operation("read", PrimitiveKind::Read, Waits::Forever),
+    operation("try-read", PrimitiveKind::Read, Waits::Not),
+    operation("read-timeout", PrimitiveKind::Read, Waits::Timeout),
+    operation("cancel-read", PrimitiveKind::Read, Waits::Cancelled),
+    operation("write", PrimitiveKind::Write, Waits::Forever),
+    operation("try-write", PrimitiveKind::Write, Waits::Not),
+    operation("write-timeout", PrimitiveKind::Write, Waits::Timeout),
+    operation("cancel-write", PrimitiveKind::Write, Waits::Cancelled),
+];
 
 /// The ways in which a tenure can end.
 pub const ENDINGS: &[&str] = &["release", "drop", "close-session"];

@@ -85,6 +85,9 @@ fn clients(scenario: &Scenario) -> Verdict {
     if !(1..=16).contains(&clients.sessions) {
         return wrong("clients.sessions", format!("{} is not allowed; 1 to 16 are", clients.sessions));
     }
+    if clients.observers > 50 {
+        return wrong("clients.observers", format!("{} is not allowed; 0 to 50 are", clients.observers));
+    }
     span("clients.ttl_s", clients.ttl_s, 1, 3600)?;
     if clients.drift_ppm > 100_000 {
         return wrong("clients.drift_ppm", format!("{} is not allowed; 0 to 100000 are", clients.drift_ppm));
@@ -110,7 +113,7 @@ fn workload(scenario: &Scenario) -> Verdict {
     span("workload.think_ms", workload.think_ms, 0, 3_600_000)?;
     span("workload.hold_ms", workload.hold_ms, 0, 3_600_000)?;
     span("workload.write_ms", workload.write_ms, 0, 3_600_000)?;
-    weights("workload.operations", &workload.operations, kind.operations)?;
+    weights("workload.operations", &workload.operations, &kind.operations())?;
     weights("workload.endings", &workload.endings, ENDINGS)?;
     for (field, map) in
         [("workload.operations", &workload.operations), ("workload.endings", &workload.endings)]

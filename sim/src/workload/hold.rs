@@ -9,32 +9,39 @@ use tenure::{Error, Instant};
 
 use super::client::Client;
 use super::primitive::Held;
-use super::program::{Hold, Write};
+use super::program::{DeedKind, Hold};
 use crate::history::{Holding, What};
 
 /// Holds as planned. Gives whether the holder was told that the tenure is lost.
-pub(super) async fn hold(client: &Client<'_>, holding: &Holding, held: &dyn Held, hold: &Hold) -> bool {
+pub(super) async fn hold(
+    client: &Client<'_>,
+    ticket: u64,
+    holding: &Holding,
+    held: &dyn Held,
+    hold: &Hold,
+) -> bool {
     let mut holder = Holder {
         client,
+        ticket,
         holding,
         held,
         since: client.backend.now(),
         lost: held.lost(),
         told: false,
         heeds_loss: hold.heeds_loss,
+        proclaimed: 0,
     };
-    let mut todo: Vec<(u64, Option<&Write>)> =
-        hold.writes.iter().map(|write| (write.at_ms, Some(write))).collect();
-    todo.extend(hold.txns_at_ms.iter().map(|&at_ms| (at_ms, None)));
-    todo.sort_by_key(|(at_ms, _)| *at_ms);
-    for (at_ms, write) in todo {
-        holder.wait_until(at_ms).await;
+    for deed in &hold.deeds {
+        holder.wait_until(deed.at_ms).await;
         if holder.stops() {
             return true;
         }
-        match write {
-            Some(write) => holder.write(write).await,
-            None => holder.txn().await,
+        match deed.what {
+            DeedKind::Write { prepare_ms, under_way_ms, fenced } => {
+                holder.write(prepare_ms, under_way_ms, fenced).await;
+            }
+            DeedKind::Txn => holder.txn().await,
+            DeedKind::Proclaim => holder.proclaim().await,
         }
     }
     if !holder.stops() {
@@ -45,12 +52,14 @@ pub(super) async fn hold(client: &Client<'_>, holding: &Holding, held: &dyn Held
 
 struct Holder<'a> {
     client: &'a Client<'a>,
+    ticket: u64,
     holding: &'a Holding,
     held: &'a dyn Held,
     since: Instant,
     lost: BoxFuture<'static, ()>,
     told: bool,
     heeds_loss: bool,
+    proclaimed: u32,
 }
 
 impl Holder<'_> {
@@ -82,20 +91,17 @@ impl Holder<'_> {
         self.unless_lost(until).await;
     }
 
-    async fn write(&mut self, write: &Write) {
+    async fn write(&mut self, prepare_ms: u64, under_way_ms: u64, fenced: bool) {
         let believes = self.held.belief();
         if !believes() && self.heeds_loss {
             return self.tell();
         }
         // Here a process is paused, and knows nothing of it.
-        self.client.sleep_ms(write.prepare_ms).await;
-        let token = write.fenced.then_some(self.holding.token);
-        let answer = self.client.shared.resource.write(
-            &self.client.env.world,
-            self.holding,
-            token,
-            write.under_way_ms * 1_000_000,
-        );
+        self.client.sleep_ms(prepare_ms).await;
+        let token = fenced.then_some(self.holding.token);
+        let under_way_ns = under_way_ms * 1_000_000;
+        let world = &self.client.env.world;
+        let answer = self.client.shared.resource.write(world, self.holding, token, under_way_ns);
         if let Some(Some(false)) = self.unless_lost(answer).await {
             self.client.env.record(What::Note("the resource refused the write: its token is old".into()));
         }
@@ -113,5 +119,17 @@ impl Holder<'_> {
             }
         };
         self.client.env.record(What::GuardedTxn { holding: self.holding.clone(), committed });
+    }
+
+    async fn proclaim(&mut self) {
+        self.proclaimed += 1;
+        let value = format!("{}/{}", self.ticket, self.proclaimed);
+        let said = self.held.proclaim(value.clone());
+        let outcome = match self.unless_lost(said).await {
+            Some(Ok(())) => "said".to_owned(),
+            Some(Err(error)) => format!("not said: {error}"),
+            None => "not known".to_owned(),
+        };
+        self.client.env.record(What::Note(format!("proclaims {value}: {outcome}")));
     }
 }

@@ -2,8 +2,11 @@
 
 mod beliefs;
 mod client;
+pub(crate) mod decorate;
 mod hold;
-mod mutex;
+mod lane;
+mod library;
+mod observer;
 pub mod primitive;
 pub mod program;
 mod resource;

@@ -2,7 +2,9 @@
 //! it, and so do the wrong locks that are planted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tenure::kv::{Op, TxnResponse};
 use tenure::{Backend, Error, Session};
@@ -16,6 +18,17 @@ pub struct Through {
     pub backend: Arc<dyn Backend>,
 }
 
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The name of the lock or election.
+    pub name: Arc<str>,
+    /// What a leader is to say.
+    pub value: String,
+    /// How the primitive is to wait.
+    pub wait: Wait,
+}
+
 /// How a primitive itself is asked to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -23,8 +36,8 @@ pub enum Wait {
     Forever,
     /// Not at all.
     Try,
-    /// With a time limit, in milliseconds.
-    LimitMs(u64),
+    /// With a time limit.
+    Limit(Duration),
 }
 
 /// Whether a holder still believes, by its own clock, that it holds.
@@ -32,25 +45,29 @@ pub type Belief = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A primitive that gives tenures.
 pub trait Primitive: Send + Sync {
-    /// Takes the tenure of this name; `None` if it was only tried and another holds it.
-    fn take(
-        &self,
-        through: Through,
-        name: &str,
-        wait: Wait,
-    ) -> BoxFuture<'static, Result<Option<Box<dyn Held>>, Error>>;
+    /// Takes the tenure; `None` if it was only tried and another holds it.
+    fn take(&self, through: Through, ask: &Ask) -> BoxFuture<'static, Result<Option<Box<dyn Held>>, Error>>;
 }
 
 /// A tenure that is held; dropping it gives it back in the background.
 pub trait Held: Send + Sync {
     /// Its fencing token.
     fn token(&self) -> i64;
+
     /// Its holder's belief, from any node's point of view.
     fn belief(&self) -> Belief;
+
     /// Resolves when the holder is told that it is lost.
     fn lost(&self) -> BoxFuture<'static, ()>;
+
     /// A transaction that is to commit only while it is held.
     fn txn(&self, ops: Vec<Op>) -> BoxFuture<'static, Result<TxnResponse, Error>>;
+
     /// Gives it back and waits for that.
     fn release(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>>;
+
+    /// A leader says a new value; nothing for what is no leadership.
+    fn proclaim(&self, _value: String) -> BoxFuture<'static, Result<(), Error>> {
+        std::future::ready(Ok(())).boxed()
+    }
 }

@@ -2,33 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One operation of a client, done after the one before it is over.
+use crate::history::Kind;
+
+/// One operation of a client, done after the one before it is over: it asks for a tenure and, if that is granted, holds it
+/// for a while.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Operation {
     /// The client waits so long before it.
     pub think_ms: u64,
-    /// By which of the client's sessions.
-    #[serde(default)]
-    pub session: u32,
-    /// What is done.
-    #[serde(flatten)]
-    pub action: Action,
-}
-
-/// What a client can do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case")]
-pub enum Action {
-    /// It asks for a tenure and, if that is granted, holds it for a while.
-    Take(Take),
-}
-
-/// To ask for a tenure and to hold it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Take {
     /// Of which primitive.
     pub primitive: PrimitiveKind,
-    /// The name of the lock.
+    /// The name of the lock or election.
     pub name: String,
     /// How long the client is willing to wait.
     pub patience: Patience,
@@ -44,6 +29,24 @@ pub struct Take {
 pub enum PrimitiveKind {
     /// `tenure::Mutex`
     Mutex,
+    /// `tenure::Election`
+    Election,
+    /// The read side of `tenure::RwLock`, writers first.
+    Read,
+    /// The write side of `tenure::RwLock`, writers first.
+    Write,
+}
+
+impl PrimitiveKind {
+    /// The kind of tenure that it gives.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Mutex => Kind::Mutex,
+            Self::Election => Kind::Leader,
+            Self::Read => Kind::Read,
+            Self::Write => Kind::Write,
+        }
+    }
 }
 
 /// How long a client is willing to wait for a grant.
@@ -62,30 +65,43 @@ pub enum Patience {
 
 /// What a holder does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Hold {
     /// For how long it holds.
     pub for_ms: u64,
-    /// Its writes to the remote resource, in order of time.
-    #[serde(default)]
-    pub writes: Vec<Write>,
-    /// When it does transactions guarded by the tenure, in milliseconds since the grant, in order.
-    #[serde(default)]
-    pub txns_at_ms: Vec<u64>,
-    /// Whether it stops when it is told that the tenure is lost. One that does not goes on writing.
+    /// What it does meanwhile, in order of time.
+    pub deeds: Vec<Deed>,
+    /// Whether it stops when it is told that the tenure is lost. One that does not goes on.
     pub heeds_loss: bool,
 }
 
-/// A write to the remote resource.
+/// Something that a holder does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Write {
-    /// When it is begun, with a look at `is_held`, in milliseconds since the grant.
+pub struct Deed {
+    /// When it is begun, in milliseconds since the grant.
     pub at_ms: u64,
-    /// What lies between that look and the sending.
-    pub prepare_ms: u64,
-    /// How long it is under way to the resource.
-    pub under_way_ms: u64,
-    /// Whether it carries the fencing token.
-    pub fenced: bool,
+    /// What is done.
+    #[serde(flatten)]
+    pub what: DeedKind,
+}
+
+/// What a holder can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum DeedKind {
+    /// A write to the remote resource, begun with a look at `is_held`.
+    Write {
+        /// What lies between that look and the sending.
+        prepare_ms: u64,
+        /// How long it is under way to the resource.
+        under_way_ms: u64,
+        /// Whether it carries the fencing token.
+        fenced: bool,
+    },
+    /// A transaction guarded by the tenure.
+    Txn,
+    /// A leader says a new value.
+    Proclaim,
 }
 
 /// How a tenure is ended by its holder.

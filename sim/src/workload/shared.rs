@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tenure::Backend;
 
 use super::beliefs::Beliefs;
-use super::mutex::LibraryMutex;
+use super::library::Library;
 use super::primitive::Primitive;
 use super::program::PrimitiveKind;
 use super::resource::Resource;
@@ -17,25 +17,28 @@ use crate::planted::Planted;
 /// What the clients of one run share.
 pub struct Shared {
     pub(super) plan: Arc<Plan>,
-    pub(super) planted: Option<&'static Planted>,
     pub(super) beliefs: Beliefs,
     pub(super) resource: Resource,
+    planted: Option<&'static Planted>,
     tickets: AtomicU64,
-    /// For each client, the next operation of its program: a restarted client goes on behind the one it died in.
-    next: Vec<AtomicUsize>,
+    observers: AtomicU64,
+    /// For each lane of each client, the next operation: a restarted client goes on behind the one it died in.
+    next: Vec<Vec<AtomicUsize>>,
     panic: Mutex<Option<String>>,
 }
 
 impl Shared {
     /// For one run; must be called outside of all client processes.
     pub fn new(plan: Arc<Plan>, planted: Option<&'static Planted>, world: &World) -> Self {
-        let next = plan.clients.iter().map(|_| AtomicUsize::new(0)).collect();
+        let lanes = |count: usize| (0..count).map(|_| AtomicUsize::new(0)).collect();
+        let next = plan.clients.iter().map(|client| lanes(client.lanes.len())).collect();
         Self {
             plan,
-            planted,
             beliefs: Beliefs::default(),
             resource: Resource::start(world),
+            planted,
             tickets: AtomicU64::new(0),
+            observers: AtomicU64::new(0),
             next,
             panic: Mutex::new(None),
         }
@@ -54,8 +57,12 @@ impl Shared {
         self.tickets.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub(super) fn next_operation(&self, client: usize) -> usize {
-        self.next[client].fetch_add(1, Ordering::Relaxed)
+    pub(super) fn next_observer(&self) -> u64 {
+        self.observers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn next_operation(&self, client: usize, lane: usize) -> usize {
+        self.next[client][lane].fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn drain_at_ns(&self) -> u64 {
@@ -72,9 +79,7 @@ impl Shared {
 
     /// The primitive as the planted bug has it.
     pub(super) fn primitive(&self, kind: PrimitiveKind) -> Box<dyn Primitive> {
-        match (kind, self.planted.and_then(|planted| planted.mutex)) {
-            (PrimitiveKind::Mutex, Some(wrong)) => wrong(),
-            (PrimitiveKind::Mutex, None) => Box::new(LibraryMutex),
-        }
+        let wrong = self.planted.and_then(|planted| planted.primitive);
+        wrong.and_then(|wrong| wrong(kind)).unwrap_or_else(|| Box::new(Library(kind)))
     }
 }

@@ -1,16 +1,13 @@
-//! What a simulated run costs. Not a check: `cargo test --release -p tenure-sim --test cluster_cost -- --ignored --nocapture`
+//! What a simulated run costs. Not a check: `cargo test --release -p tenure-sim --test cluster cost -- --ignored --nocapture`
 //! prints it.
-#![allow(clippy::unwrap_used, reason = "a test")]
-
-mod world;
 
 use std::time::Duration;
 
+use crate::world::*;
 use tenure::{Mutex, Session};
 use tenure_sim::cluster::{ClientConfig, ClientEnv, ClusterConfig};
 use tenure_sim::history::What;
 use tenure_sim::streams::Streams;
-use world::*;
 
 /// A client that locks one of two names, holds it a while, and starts again; a lost session is opened anew.
 async fn locks(env: ClientEnv) {
@@ -33,7 +30,6 @@ async fn locks(env: ClientEnv) {
 
 async fn pause(env: &ClientEnv, rng: &mut impl rand::Rng, max_ms: u64) {
     use rand::RngExt;
-    use tenure::Runtime;
     let wait = Duration::from_millis(rng.random_range(1..max_ms));
     env.runtime.sleep_until(env.runtime.now() + wait).await;
 }

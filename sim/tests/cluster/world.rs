@@ -1,5 +1,4 @@
 //! Worlds for tests: one on a thread of its own, clients that a test drives, storms of faults, and what is judged.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -265,4 +264,15 @@ pub(crate) fn one_leader_a_term(history: &History, seed: u64) {
             assert_eq!(first, step.node, "seed {seed}: two leaders in term {term}");
         }
     }
+}
+
+/// The settings of a quick cluster in tests.
+pub(crate) fn fast() -> ClusterConfig {
+    ClusterConfig { heartbeat_ms: 20, election_timeout_ms: 200, ..ClusterConfig::default() }
+}
+
+/// Both directions of all links between a member and the others.
+pub(crate) fn links_of(member: u32, members: u32) -> Vec<(Node, Node)> {
+    let others = (0..members).filter(|&other| other != member);
+    others.flat_map(|other| both(Node::Member(member), Node::Member(other))).collect()
 }

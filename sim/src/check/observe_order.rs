@@ -1,0 +1,225 @@
+//! `observe-order`: an observer sees leaders in the order in which they led, none that had ceased before it began to look, each
+//! leader's proclamations in the order in which they were made, and at the end of a run the last state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tenure::kv::EventKind;
+
+use super::evidence::line_of;
+use super::{Breach, Evidence};
+use crate::history::What;
+use crate::node::Node;
+
+/// How long before the end a change may come that an observer need not have seen.
+const SETTLED_NS: u64 = 3_000_000_000;
+
+/// Who leads: create and mod revision of the first key; `None` if nobody does.
+type State = Option<(i64, i64)>;
+
+/// The states of one election as the store had them, each with the step that began it.
+type Reigns = Vec<(usize, State)>;
+
+struct Observer {
+    client: Node,
+    name: Arc<str>,
+    began: usize,
+    /// The place of the last observation among the reigns.
+    at: Option<usize>,
+    /// The leadership that was seen last, and which of its proclamations.
+    said: Option<(i64, u64)>,
+}
+
+pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
+    let reigns = reigns(evidence);
+    let mut observers: BTreeMap<u64, Observer> = BTreeMap::new();
+    for (step, at) in evidence.history.steps.iter().enumerate() {
+        match &at.what {
+            What::Observes { name, observer } => {
+                // A client has one observer at a time: the one before has ended.
+                observers.retain(|_, other| other.client != at.node);
+                let name = Arc::clone(name);
+                let began = Observer { client: at.node, name, began: step, at: None, said: None };
+                observers.insert(*observer, began);
+            }
+            What::Crashed => observers.retain(|_, observer| observer.client != at.node),
+            What::Observed { name, observer, leader } => {
+                let seen = observers.get_mut(observer)?;
+                let reigns = reigns.get(name.as_bytes()).map_or(&[][..], Vec::as_slice);
+                let state = leader.as_ref().map(|(created, modified, _)| (*created, *modified));
+                let value = leader.as_ref().map(|(_, _, value)| value.as_slice());
+                if let Some(why) = seen.sees(reigns, state, value) {
+                    let detail = format!("observer {observer} of {name:?} at {} saw {why}", at.node);
+                    return Some(Breach { step, detail });
+                }
+            }
+            _ => {}
+        }
+    }
+    last_state(evidence, &reigns, &observers)
+}
+
+impl Observer {
+    /// Takes in an observation. Gives what is wrong with it.
+    fn sees(&mut self, reigns: &[(usize, State)], state: State, value: Option<&[u8]>) -> Option<String> {
+        let from = match self.at {
+            Some(at) => at + 1,
+            // What had ended before it began is old news.
+            None => reigns.partition_point(|(step, _)| *step < self.began).saturating_sub(1),
+        };
+        let shown = state.map_or("nobody leading".to_owned(), |(created, modified)| {
+            format!("the leader of revision {created} as of {modified}")
+        });
+        let nobody_at_first =
+            state.is_none() && from == 0 && reigns.first().is_none_or(|first| first.1.is_some());
+        let found = reigns.get(from..).unwrap_or_default().iter().position(|(_, reign)| *reign == state);
+        match found {
+            Some(ahead) => self.at = Some(from + ahead),
+            // Before the first candidate ever.
+            None if nobody_at_first && self.at.is_none() => {}
+            None if self.at.is_none() => return Some(format!("first {shown}, which was over when it began")),
+            None => return Some(format!("{shown} after something newer")),
+        }
+        let said = state.map(|(created, _)| (created, value.map_or(0, proclamation)));
+        if let (Some((before, earlier)), Some((now, later))) = (self.said, said)
+            && before == now
+            && later < earlier
+        {
+            return Some(format!("{shown} say its proclamation {later} after {earlier}"));
+        }
+        self.said = said;
+        None
+    }
+}
+
+/// Which proclamation of its leadership a value is: what stands behind the slash.
+fn proclamation(value: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(value);
+    text.rsplit_once('/').and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
+}
+
+fn reigns(evidence: &Evidence<'_>) -> BTreeMap<Vec<u8>, Reigns> {
+    let mut lines: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, (i64, i64)>> = BTreeMap::new();
+    let mut reigns: BTreeMap<Vec<u8>, Reigns> = BTreeMap::new();
+    for (step, at) in evidence.history.steps.iter().enumerate() {
+        let What::Committed { events, .. } = &at.what else { continue };
+        for event in events {
+            let line = lines.entry(line_of(&event.kv.key).to_vec()).or_default();
+            match event.kind {
+                EventKind::Put => {
+                    line.insert(event.kv.key.clone(), (event.kv.create_revision, event.kv.mod_revision))
+                }
+                EventKind::Delete => line.remove(&event.kv.key),
+            };
+        }
+        // A revision counts as a whole.
+        for event in events {
+            let name = line_of(&event.kv.key);
+            let first = lines.get(name).and_then(|line| line.values().min().copied());
+            let reigns = reigns.entry(name.to_vec()).or_default();
+            if reigns.last().is_none_or(|(_, last)| *last != first) {
+                reigns.push((step, first));
+            }
+        }
+    }
+    reigns
+}
+
+fn last_state(
+    evidence: &Evidence<'_>,
+    reigns: &BTreeMap<Vec<u8>, Reigns>,
+    observers: &BTreeMap<u64, Observer>,
+) -> Option<Breach> {
+    evidence.calm?;
+    let settled_ns = evidence.end_ns.saturating_sub(SETTLED_NS);
+    let settled = evidence.history.steps.partition_point(|step| step.at_ns < settled_ns);
+    observers.iter().find_map(|(observer, seen)| {
+        let reigns = reigns.get(seen.name.as_bytes())?;
+        let last = reigns.partition_point(|(step, _)| *step < settled).checked_sub(1)?;
+        if seen.began >= settled || seen.at.is_some_and(|at| at >= last) {
+            return None;
+        }
+        let detail = format!(
+            "observer {observer} of {:?} at {} has not seen the last state, which began at step {}",
+            &*seen.name, seen.client, reigns[last].0
+        );
+        Some(Breach { step: evidence.history.steps.len() - 1, detail })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::script::Script;
+    use crate::history::Kind;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn each_leader_in_turn_and_then_nobody_is_right() {
+        let mut script = Script::new();
+        script.observes(3, "a", 1);
+        script.observed(3, "a", 1, None);
+        let first = script.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+        script.observed(3, "a", 1, Some(&first));
+        let second = script.queue_of(Kind::Leader, 1, "a", 0x11);
+        script.release(&first);
+        script.granted(&second, &[]);
+        script.observed(3, "a", 1, Some(&second));
+        script.calm();
+        script.release(&second);
+        script.observed(3, "a", 1, None);
+        script.wait(10 * SECOND);
+        assert_eq!(script.breach("observe-order"), None);
+    }
+
+    #[test]
+    fn an_older_leader_after_a_newer_one_is_found() {
+        let mut script = Script::new();
+        script.observes(3, "a", 1);
+        let first = script.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+        script.release(&first);
+        let second = script.grant_of(Kind::Leader, 1, "a", 0x11, &[]);
+        script.observed(3, "a", 1, Some(&second));
+        assert_eq!(script.breach("observe-order"), None, "it need not see all");
+        script.observed(3, "a", 1, Some(&first));
+        assert!(script.breach("observe-order").expect("older").detail.contains("after something newer"));
+    }
+
+    #[test]
+    fn a_first_look_at_who_had_resigned_before_is_found() {
+        let mut script = Script::new();
+        let first = script.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+        script.release(&first);
+        script.grant_of(Kind::Leader, 1, "a", 0x11, &[]);
+        script.observes(3, "a", 1);
+        script.observed(3, "a", 1, Some(&first));
+        assert!(script.breach("observe-order").expect("stale").detail.contains("over when it began"));
+    }
+
+    #[test]
+    fn a_last_state_that_is_never_seen_is_found() {
+        let mut script = Script::new();
+        script.observes(3, "a", 1);
+        let leader = script.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+        script.observed(3, "a", 1, Some(&leader));
+        script.calm();
+        script.release(&leader);
+        script.wait(SECOND);
+        assert_eq!(script.breach("observe-order"), None, "it still has time");
+        script.wait(10 * SECOND);
+        assert!(script.breach("observe-order").expect("missed").detail.contains("last state"));
+    }
+
+    #[test]
+    fn an_older_proclamation_after_a_newer_one_is_found() {
+        let mut script = Script::new();
+        script.observes(3, "a", 1);
+        let leader = script.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+        for number in [0, 2, 1] {
+            let modified = if number == 0 { leader.token } else { script.proclaim(&leader) };
+            assert_eq!(script.breach("observe-order"), None);
+            script.observed_saying(3, "a", 1, (leader.token, modified), &format!("7/{number}"));
+        }
+        assert!(script.breach("observe-order").expect("older").detail.contains("proclamation 1 after 2"));
+    }
+}

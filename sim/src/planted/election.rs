@@ -1,0 +1,93 @@
+//! Wrong elections: `stale-proclaim` writes without a look at what it replaces; `observe-stale-first` lists from a member that
+//! may lag; `observe-skips-last` holds back what was told last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+use tenure::kv::{
+    CompareTarget, Op, OpResponse, PutResponse, Range, RangeResponse, Txn, TxnResponse, WatchRequest,
+};
+use tenure::{Backend, CallError, Instant, WatchMessage, WatchStream};
+
+use crate::workload::decorate::Decoration;
+
+pub(super) struct StaleProclaim;
+
+/// Whether this is a leader's proclamation.
+fn is_proclamation(txn: &Txn) -> bool {
+    matches!(txn.success.as_slice(), [Op::Put(_)])
+        && txn.compares.iter().any(|compare| matches!(compare.target, CompareTarget::Mod(_)))
+        && txn.compares.iter().any(|compare| matches!(compare.target, CompareTarget::Create(1..)))
+}
+
+impl Decoration for StaleProclaim {
+    /// Without the compares, and one that may be lost counts as said and is sent again.
+    fn txn(
+        inner: &Arc<dyn Backend>,
+        mut txn: Txn,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<TxnResponse, CallError>> {
+        if !is_proclamation(&txn) {
+            return inner.txn(txn, deadline);
+        }
+        txn.compares.clear();
+        let inner = Arc::clone(inner);
+        async move {
+            match inner.txn(txn.clone(), deadline).await {
+                Err(CallError::Maybe(_)) => {
+                    let again = Arc::clone(&inner);
+                    inner.spawn(
+                        async move {
+                            again.sleep_until(again.now() + Duration::from_millis(100)).await;
+                            let _ = again.txn(txn, again.now() + Duration::from_secs(1)).await;
+                        }
+                        .boxed(),
+                    );
+                    let put = OpResponse::Put(PutResponse::default());
+                    Ok(TxnResponse { succeeded: true, responses: vec![put], ..TxnResponse::default() })
+                }
+                answer => answer,
+            }
+        }
+        .boxed()
+    }
+}
+
+pub(super) struct ObserveStaleFirst;
+
+impl Decoration for ObserveStaleFirst {
+    fn range(
+        inner: &Arc<dyn Backend>,
+        range: Range,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<RangeResponse, CallError>> {
+        inner.range(Range { serializable: true, ..range }, deadline)
+    }
+}
+
+pub(super) struct ObserveSkipsLast;
+
+impl Decoration for ObserveSkipsLast {
+    /// What is told is held back until more is told. Only of observers: contenders leave out puts.
+    fn watch(inner: &Arc<dyn Backend>, request: WatchRequest) -> WatchStream {
+        let watch = inner.watch(request.clone());
+        if request.no_put {
+            return watch;
+        }
+        let late = stream::unfold((watch, None), |(mut watch, mut held_back)| async move {
+            loop {
+                let message = watch.next().await?;
+                let is_events = matches!(message, Ok(WatchMessage::Events { .. }));
+                if !is_events {
+                    return Some((message, (watch, held_back)));
+                }
+                if let Some(earlier) = held_back.replace(message) {
+                    return Some((earlier, (watch, held_back)));
+                }
+            }
+        });
+        Box::pin(late)
+    }
+}

@@ -1,0 +1,121 @@
+//! The library's primitives as programs see them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tenure::kv::{Op, TxnResponse};
+use tenure::{Election, Error, Leadership, Mutex, MutexGuard, ReadGuard, RwLock, WriteGuard};
+
+use super::primitive::{Ask, Belief, Held, Primitive, Through, Wait};
+use super::program::PrimitiveKind;
+
+type Taken = Result<Option<Box<dyn Held>>, Error>;
+
+/// One of the library's primitives.
+pub(super) struct Library(pub(super) PrimitiveKind);
+
+impl Primitive for Library {
+    fn take(&self, through: Through, ask: &Ask) -> BoxFuture<'static, Taken> {
+        let ask = ask.clone();
+        match self.0 {
+            PrimitiveKind::Mutex => mutex(through, ask).boxed(),
+            PrimitiveKind::Election => election(through, ask).boxed(),
+            PrimitiveKind::Read => read(through, ask).boxed(),
+            PrimitiveKind::Write => write(through, ask).boxed(),
+        }
+    }
+}
+
+fn held<H: Held + 'static>(guard: Option<H>) -> Taken {
+    Ok(guard.map(|guard| Box::new(guard) as Box<dyn Held>))
+}
+
+async fn mutex(through: Through, ask: Ask) -> Taken {
+    let mutex = Mutex::new(&through.session, &*ask.name)?;
+    drop(through);
+    held(match ask.wait {
+        Wait::Forever => Some(mutex.lock().await?),
+        Wait::Try => mutex.try_lock().await?,
+        Wait::Limit(limit) => Some(mutex.lock_timeout(limit).await?),
+    })
+}
+
+async fn election(through: Through, ask: Ask) -> Taken {
+    let election = Election::new(&through.session, &*ask.name)?;
+    drop(through);
+    held(match ask.wait {
+        Wait::Forever => Some(election.campaign(&ask.value).await?),
+        Wait::Try => election.try_campaign(&ask.value).await?,
+        Wait::Limit(limit) => Some(election.campaign_timeout(&ask.value, limit).await?),
+    })
+}
+
+async fn read(through: Through, ask: Ask) -> Taken {
+    let lock = RwLock::new(&through.session, &*ask.name)?;
+    drop(through);
+    held(match ask.wait {
+        Wait::Forever => Some(lock.read().await?),
+        Wait::Try => lock.try_read().await?,
+        Wait::Limit(limit) => Some(lock.read_timeout(limit).await?),
+    })
+}
+
+async fn write(through: Through, ask: Ask) -> Taken {
+    let lock = RwLock::new(&through.session, &*ask.name)?;
+    drop(through);
+    held(match ask.wait {
+        Wait::Forever => Some(lock.write().await?),
+        Wait::Try => lock.try_write().await?,
+        Wait::Limit(limit) => Some(lock.write_timeout(limit).await?),
+    })
+}
+
+macro_rules! held {
+    ($guard:ident, $release:expr $(, $more:item)?) => {
+        impl Held for $guard {
+            fn token(&self) -> i64 {
+                self.fencing_token()
+            }
+
+            fn belief(&self) -> Belief {
+                let tenure = self.tenure();
+                Arc::new(move || tenure.is_held())
+            }
+
+            fn lost(&self) -> BoxFuture<'static, ()> {
+                self.tenure().lost().boxed()
+            }
+
+            fn txn(&self, ops: Vec<Op>) -> BoxFuture<'static, Result<TxnResponse, Error>> {
+                let tenure = self.tenure();
+                async move { tenure.txn(ops).await }.boxed()
+            }
+
+            fn release(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>> {
+                let release = $release;
+                release(*self).boxed()
+            }
+
+            $($more)?
+        }
+    };
+}
+
+held!(MutexGuard, MutexGuard::release);
+held!(ReadGuard, ReadGuard::release);
+held!(WriteGuard, WriteGuard::release);
+held!(
+    Leadership,
+    |leadership: Leadership| async move { leadership.resign().await },
+    fn proclaim(&self, value: String) -> BoxFuture<'static, Result<(), Error>> {
+        let leadership = self.clone();
+        async move { leadership.proclaim(value).await }.boxed()
+    }
+);
+
+/// As [`Wait::Limit`] of so many milliseconds.
+pub(super) fn limit_ms(ms: u64) -> Wait {
+    Wait::Limit(Duration::from_millis(ms))
+}
