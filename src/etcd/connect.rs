@@ -177,6 +177,7 @@ impl EtcdBuilder {
             .keep_alive_timeout(self.ping_timeout)
             .keep_alive_while_idle(true)
             .connect_lazy();
+        let channel = etcd_client::Channel::Tonic(channel);
         Ok(Arc::new(GrpcWire::new(given.to_owned(), channel, self.user.clone())))
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct GrpcWire {
 
 struct Link {
     endpoint: String,
-    channel: tonic::transport::Channel,
+    channel: Channel,
     user: Option<(String, String)>,
     slot: Mutex<Slot>,
 }
@@ -50,11 +50,7 @@ struct Services {
 
 impl GrpcWire {
     /// The wire over `channel`, which connects by itself; `endpoint` is its name in messages.
-    pub(super) fn new(
-        endpoint: String,
-        channel: tonic::transport::Channel,
-        user: Option<(String, String)>,
-    ) -> Self {
+    pub(super) fn new(endpoint: String, channel: Channel, user: Option<(String, String)>) -> Self {
         Self { link: Arc::new(Link { endpoint, channel, user, slot: Mutex::default() }) }
     }
 }
@@ -110,7 +106,7 @@ impl Link {
     }
 
     async fn make(&self) -> Result<Client, Status> {
-        let channel = || Channel::Tonic(self.channel.clone());
+        let channel = || self.channel.clone();
         let options = ConnectOptions::new().with_require_leader(true);
         let with_user = match &self.user {
             Some((name, password)) => options.clone().with_user(name, password),

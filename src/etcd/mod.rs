@@ -96,8 +96,8 @@ struct Shared {
 }
 
 /// The wire over one gRPC connection, which `channel` makes: for who asks one member and wants its exact answers, or
-/// stands in for the network. `endpoint` is its name in messages.
-pub fn grpc_wire(endpoint: impl Into<String>, channel: tonic::transport::Channel) -> Arc<dyn Wire> {
+/// stands in for the network (`Channel::Custom`). `endpoint` is its name in messages.
+pub fn grpc_wire(endpoint: impl Into<String>, channel: etcd_client::Channel) -> Arc<dyn Wire> {
     Arc::new(grpc::GrpcWire::new(endpoint.into(), channel, None))
 }
 

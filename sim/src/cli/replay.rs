@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{planted, unless_closed};
+use crate::cluster::Transport;
 use crate::node::Node;
 use crate::plan::Plan;
 use crate::planted::Planted;
@@ -28,6 +29,9 @@ pub(super) struct Args {
     /// Plants a bug
     #[arg(long, value_name = "BUG")]
     planted: Option<String>,
+    /// How clients talk to members, as given to `tenure run`; a capsule brings its own
+    #[arg(long, value_name = "WAY")]
+    transport: Option<Transport>,
     /// Leaves out calls, watches and the network
     #[arg(long)]
     brief: bool,
@@ -88,7 +92,10 @@ fn subject(args: &Args) -> Result<Subject, BadInput> {
             hash: wanted.is_none().then_some(capsule.hash),
         });
     }
-    let scenario = scenario::find(&args.what)?;
+    let mut scenario = scenario::find(&args.what)?;
+    if let Some(transport) = args.transport {
+        scenario.cluster.transport = transport;
+    }
     let Some(seed) = args.seed else {
         return Err(BadInput(format!("replay {}: --seed N is needed", args.what)));
     };

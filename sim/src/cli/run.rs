@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{planted, seeds, unless_closed};
+use crate::cluster::Transport;
 use crate::report::json::{CampaignJson, Document};
 use crate::report::{command, junit, summary};
 use crate::run::{Campaign, CampaignOptions, keep_panics_quiet};
@@ -31,6 +32,9 @@ pub(super) struct Args {
     /// Plants a bug, to see it caught
     #[arg(long, value_name = "BUG")]
     planted: Option<String>,
+    /// How clients talk to members, instead of what the scenario says: grpc runs etcd-client and etcd's gRPC services too
+    #[arg(long, value_name = "WAY")]
+    transport: Option<Transport>,
     /// Where capsules of failing seeds are written
     #[arg(long, value_name = "FOLDER", default_value = "capsules")]
     capsules: PathBuf,
@@ -53,7 +57,11 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
         args.scenarios.clone()
     };
     // All are read before the first is run.
-    let scenarios: Vec<Scenario> = names.iter().map(|name| scenario::find(name)).collect::<Result<_, _>>()?;
+    let mut scenarios: Vec<Scenario> =
+        names.iter().map(|name| scenario::find(name)).collect::<Result<_, _>>()?;
+    if let Some(transport) = args.transport {
+        scenarios.iter_mut().for_each(|scenario| scenario.cluster.transport = transport);
+    }
     if let Some(file) = &args.junit {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {
@@ -151,17 +159,17 @@ fn reproduction(campaigns: &[(String, Campaign)]) -> Option<String> {
     if campaign.exit_code() == 0 {
         return None;
     }
-    let planted = campaign.planted.map(|planted| planted.name);
+    let flags = command::Flags::of(campaign);
     let seed = match campaign.differences.first() {
         Some(difference) => {
             let seeds = difference.seed..difference.seed + 1;
-            return Some(command::run(named, &seeds, planted));
+            return Some(command::run(named, &seeds, flags));
         }
         None => campaign.failures.first().map(|failure| failure.seed),
     };
     Some(match seed {
-        Some(seed) => command::replay(named, seed, planted),
+        Some(seed) => command::replay(named, seed, flags),
         // It was to fail and did not, or a mark was never hit: no one seed shows that.
-        None => command::run(named, &campaign.seeds, planted),
+        None => command::run(named, &campaign.seeds, flags),
     })
 }

@@ -16,6 +16,8 @@ pub struct ClusterConfig {
     pub heartbeat_ms: u64,
     /// etcd's `--election-timeout`, in milliseconds.
     pub election_timeout_ms: u64,
+    /// How clients talk to members.
+    pub transport: Transport,
     /// How long a message between two members is under way, in microseconds.
     pub peer_delay_us: Span,
     /// How long a message between a client and a member is under way, in microseconds.
@@ -24,6 +26,17 @@ pub struct ClusterConfig {
     pub disk_us: Span,
     /// A wrong behaviour, put in on purpose: a scenario's checks must find it.
     pub planted: Option<Planted>,
+}
+
+/// How clients talk to members; either way every message takes the same simulated link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// In the library's own types.
+    #[default]
+    Direct,
+    /// Through `etcd-client` and etcd's gRPC services, so that all that users ship is run; some times slower.
+    Grpc,
 }
 
 /// Wrong behaviours of the cluster, to be chosen by name.
@@ -55,6 +68,7 @@ impl Default for ClusterConfig {
             version: EtcdVersion::default(),
             heartbeat_ms: 100,
             election_timeout_ms: 1_000,
+            transport: Transport::Direct,
             peer_delay_us: Span { min: 100, max: 600 },
             client_delay_us: Span { min: 100, max: 800 },
             disk_us: Span { min: 50, max: 500 },

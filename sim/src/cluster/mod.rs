@@ -24,6 +24,6 @@ mod wire;
 mod world;
 
 pub use client::{ClientEnv, Program};
-pub use config::{ClientConfig, ClusterConfig, Planted, Span};
+pub use config::{ClientConfig, ClusterConfig, Planted, Span, Transport};
 pub use member::MemberStatus;
 pub use world::World;

@@ -10,15 +10,16 @@ use std::time::Duration;
 use madsim::runtime::Handle;
 use madsim::time::{Sleep, TimeHandle};
 use tenure::wire::Wire;
-use tenure::{Etcd, EtcdOptions, Runtime};
+use tenure::{Etcd, EtcdOptions, Runtime, grpc_wire};
 
 use super::client::{ClientEnv, ClientProcess, ClientRuntime, Owner, Program, SimSleep};
 use super::clock::Clock;
-use super::config::{ClientConfig, ClusterConfig};
+use super::config::{ClientConfig, ClusterConfig, Transport};
 use super::core::Core;
 use super::member::MemberStatus;
 use super::wire::SimWire;
 use crate::fault::Fault;
+use crate::grpc::channel;
 use crate::history::{Recorder, What};
 use crate::node::Node;
 use crate::store::Store;
@@ -107,12 +108,18 @@ impl World {
         let (life, members) = self.with(|core| (core.begin_life(client), core.members.len()));
         let node = Handle::current().get_node(madsim::plugin::node());
         let runtime: Arc<dyn Runtime> = Arc::new(ClientRuntime { world: self.clone(), client, life, node });
-        let wires: Vec<Arc<dyn Wire>> = (0..members)
-            .map(|member| Arc::new(SimWire { world: self.clone(), client, life, member }) as Arc<dyn Wire>)
-            .collect();
+        let wires: Vec<Arc<dyn Wire>> = (0..members).map(|member| self.wire(client, life, member)).collect();
         let options = EtcdOptions { first_endpoint: client, ..EtcdOptions::default() };
         let etcd = Etcd::over(wires.clone(), Arc::clone(&runtime), options);
         ClientEnv { index: client as u32, life, etcd, wires, runtime, world: self.clone() }
+    }
+
+    fn wire(&self, client: usize, life: u32, member: usize) -> Arc<dyn Wire> {
+        let direct = Arc::new(SimWire { world: self.clone(), client, life, member });
+        match self.with(|core| core.config.transport) {
+            Transport::Direct => direct,
+            Transport::Grpc => grpc_wire(direct.endpoint(), channel(direct, Vec::new())),
+        }
     }
 
     /// Lets the fault with this place in the plan begin, and records it. A fault for which there is no node is ignored.

@@ -65,5 +65,6 @@ fn connect(endpoint: &str) -> Result<Arc<dyn Wire>, ConformError> {
     TokioRuntime::current().map_err(|_| ConformError::NoRuntime)?;
     let url = if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") };
     let target = tonic::transport::Endpoint::from_shared(url).map_err(|error| bad(error.to_string()))?;
-    Ok(grpc_wire(endpoint, target.tcp_nodelay(true).connect_lazy()))
+    let channel = target.tcp_nodelay(true).connect_lazy();
+    Ok(grpc_wire(endpoint, etcd_client::Channel::Tonic(channel)))
 }

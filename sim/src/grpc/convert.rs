@@ -15,9 +15,16 @@ use tenure::wire::Status;
 
 use crate::store::refuse;
 
+/// Marks a failure before the request left the client, for [`channel`](super::channel()); no real server says this.
+pub(super) const NEVER_SENT: &str = "tenure-never-sent";
+
 /// A refusal.
 pub(super) fn status(status: Status) -> tonic::Status {
-    tonic::Status::new(code(status.code), status.message)
+    let mut converted = tonic::Status::new(code(status.code), status.message);
+    if !status.sent {
+        converted.metadata_mut().insert(NEVER_SENT, tonic::metadata::MetadataValue::from_static("1"));
+    }
+    converted
 }
 
 fn code(code: Code) -> tonic::Code {

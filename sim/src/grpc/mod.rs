@@ -1,6 +1,7 @@
 //! etcd's gRPC services in front of any [`Wire`]: what speaks [`tenure::kv`] in this process becomes an etcd that other
 //! programs, or `etcd-client` inside the simulator, can talk to.
 
+mod channel;
 mod convert;
 mod kv;
 mod lease;
@@ -14,6 +15,7 @@ use tenure::kv::{Request, Response};
 use tenure::wire::Wire;
 use tonic::service::Routes;
 
+pub use channel::channel;
 pub use members::Member;
 
 /// Larger requests than etcd takes have to reach the store, which refuses them in etcd's words.

@@ -1,5 +1,10 @@
 //! The command that does it again, as its reader would type it.
 
+use std::fmt;
+
+use crate::cluster::Transport;
+use crate::run::Campaign;
+
 /// How the reader runs this program: by `cargo run` if that is how it was run.
 fn program() -> &'static str {
     // Cargo sets this for what it runs.
@@ -12,16 +17,43 @@ fn program() -> &'static str {
     }
 }
 
+/// The flags that a campaign was run with and that change what happens in it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flags<'a> {
+    /// The planted bug.
+    pub planted: Option<&'a str>,
+    /// How clients talk to members.
+    pub transport: Transport,
+}
+
+impl Flags<'static> {
+    /// Those of a campaign.
+    pub fn of(campaign: &Campaign) -> Self {
+        let planted = campaign.planted.map(|planted| planted.name);
+        Self { planted, transport: campaign.scenario.cluster.transport }
+    }
+}
+
+impl fmt::Display for Flags<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = self.planted {
+            write!(f, " --planted {name}")?;
+        }
+        match self.transport {
+            Transport::Direct => Ok(()),
+            Transport::Grpc => f.write_str(" --transport grpc"),
+        }
+    }
+}
+
 /// The command that replays a seed of a scenario, given by name or file.
-pub fn replay(scenario: &str, seed: u64, planted: Option<&str>) -> String {
-    let planted = planted.map_or_else(String::new, |name| format!(" --planted {name}"));
-    format!("{} replay {} --seed {seed}{planted}", program(), quoted(scenario))
+pub fn replay(scenario: &str, seed: u64, flags: Flags<'_>) -> String {
+    format!("{} replay {} --seed {seed}{flags}", program(), quoted(scenario))
 }
 
 /// The command that runs some seeds of a scenario.
-pub fn run(scenario: &str, seeds: &std::ops::Range<u64>, planted: Option<&str>) -> String {
-    let planted = planted.map_or_else(String::new, |name| format!(" --planted {name}"));
-    format!("{} run {} --seeds {}..{}{planted}", program(), quoted(scenario), seeds.start, seeds.end)
+pub fn run(scenario: &str, seeds: &std::ops::Range<u64>, flags: Flags<'_>) -> String {
+    format!("{} run {} --seeds {}..{}{flags}", program(), quoted(scenario), seeds.start, seeds.end)
 }
 
 fn quoted(word: &str) -> String {
@@ -39,9 +71,9 @@ mod tests {
 
     #[test]
     fn a_command_can_be_pasted_into_a_shell() {
-        assert!(replay("mutex", 17, None).ends_with(" replay mutex --seed 17"));
-        assert!(
-            replay("my file.toml", 17, Some("x")).ends_with(" replay 'my file.toml' --seed 17 --planted x")
-        );
+        assert!(replay("mutex", 17, Flags::default()).ends_with(" replay mutex --seed 17"));
+        let flags = Flags { planted: Some("x"), transport: Transport::Grpc };
+        let command = replay("my file.toml", 17, flags);
+        assert!(command.ends_with(" replay 'my file.toml' --seed 17 --planted x --transport grpc"));
     }
 }

@@ -69,7 +69,7 @@ impl<'a> CampaignJson<'a> {
                 .as_ref()
                 .and_then(|written| written.as_ref().ok())
                 .map(|path| path.display().to_string()),
-            reproduce: command::replay(named, failure.seed, planted),
+            reproduce: command::replay(named, failure.seed, command::Flags::of(campaign)),
         });
         let differences = campaign.differences.iter().map(|difference| {
             let line = |step: &Option<crate::history::Step>| {

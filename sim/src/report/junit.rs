@@ -52,7 +52,6 @@ fn breach(failure: &Failure, invariant: &str) -> Option<String> {
 }
 
 fn failures(named: &str, campaign: &Campaign, of: impl Fn(&Failure) -> Option<String>) -> Vec<String> {
-    let planted = campaign.planted.map(|planted| planted.name);
     campaign
         .failures
         .iter()
@@ -61,7 +60,7 @@ fn failures(named: &str, campaign: &Campaign, of: impl Fn(&Failure) -> Option<St
             Some(format!(
                 "seed {}: {detail}\n  {}",
                 failure.seed,
-                command::replay(named, failure.seed, planted)
+                command::replay(named, failure.seed, command::Flags::of(campaign))
             ))
         })
         .collect()

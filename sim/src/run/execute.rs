@@ -51,6 +51,7 @@ fn cluster_config(plan: &Plan) -> Result<ClusterConfig, BadInput> {
         version,
         heartbeat_ms: spec.heartbeat_ms,
         election_timeout_ms: spec.election_timeout_ms,
+        transport: spec.transport,
         ..ClusterConfig::default()
     })
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use load::{BUILT_IN, find, load};
 
+use crate::cluster::Transport;
 use crate::workload::program::PrimitiveKind;
 
 /// A wish that cannot be met: one line that says where, which field, what is wrong and what is allowed.
@@ -85,11 +86,19 @@ pub struct ClusterSpec {
     pub heartbeat_ms: u64,
     /// After so long without a heartbeat a member stands for election.
     pub election_timeout_ms: u64,
+    /// How clients talk to members: `direct`, or `grpc`.
+    pub transport: Transport,
 }
 
 impl Default for ClusterSpec {
     fn default() -> Self {
-        Self { members: 3, version: "3.7".into(), heartbeat_ms: 100, election_timeout_ms: 1000 }
+        Self {
+            members: 3,
+            version: "3.7".into(),
+            heartbeat_ms: 100,
+            election_timeout_ms: 1000,
+            transport: Transport::Direct,
+        }
     }
 }
 

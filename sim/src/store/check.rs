@@ -6,7 +6,7 @@ use tenure::kv::{DeleteRange, Op, Put, Request, Txn};
 use tenure::wire::Status;
 
 use super::span::Span;
-use super::{StoreConfig, refuse, size};
+use super::{EtcdVersion, StoreConfig, refuse, size};
 
 /// gRPC takes this much more than the largest request (`grpcOverheadBytes` in etcd's `embed/serve.go`).
 const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
@@ -39,14 +39,21 @@ pub(super) fn check(request: &Request, config: &StoreConfig) -> Result<(), Statu
     Ok(())
 }
 
-/// Whether the NOSPACE alarm refuses it. A put inside a nested transaction costs nothing in etcd's reckoning
-/// (`costTxn` in `storage/quota.go`).
-pub(super) fn needs_space(request: &Request) -> bool {
+/// Whether the NOSPACE alarm refuses it (`costTxn` in `storage/quota.go`).
+pub(super) fn needs_space(request: &Request, version: EtcdVersion) -> bool {
     match request {
         Request::Put(_) | Request::LeaseGrant { .. } => true,
-        Request::Txn(txn) => txn.success.iter().chain(&txn.failure).any(|op| matches!(op, Op::Put(_))),
+        Request::Txn(txn) => puts(txn, version.nested_puts_need_space()),
         _ => false,
     }
+}
+
+fn puts(txn: &Txn, nested_too: bool) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        Op::Put(_) => true,
+        Op::Txn(nested) => nested_too && puts(nested, nested_too),
+        Op::Range(_) | Op::Delete(_) => false,
+    })
 }
 
 fn key(key: &[u8]) -> Result<(), Status> {

@@ -182,7 +182,7 @@ impl Store {
     /// Applies one committed request: Put, Delete, Txn, Compact, LeaseGrant with an id, LeaseRevoke; a read is
     /// answered too. Whether it fails is part of the deterministic outcome. [`Store::check`] is not done again.
     pub fn apply(&mut self, request: &Request) -> Applied {
-        if self.no_space && check::needs_space(request) {
+        if self.no_space && check::needs_space(request, self.config.version) {
             return Applied::refused(refuse::no_space());
         }
         match request {

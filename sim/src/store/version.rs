@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A release of etcd, such as `3.5.13`; ordered as releases are. Written as that text.
+/// A release of etcd, such as `3.5.13`; ordered as releases are. Written as that text, or read from a line alone (`3.5`),
+/// which stands for its newest release here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum EtcdVersion {
@@ -68,6 +69,17 @@ impl EtcdVersion {
         self >= Self::V3_7(0)
     }
 
+    /// Whether a put in a nested transaction counts as one while the store is full (etcd 22134; seen in 3.5.34, 3.6.15
+    /// and 3.7.2, which were the first releases after it, and not in 3.4.45) [run].
+    pub fn nested_puts_need_space(self) -> bool {
+        match self {
+            Self::V3_4(_) => false,
+            Self::V3_5(patch) => patch >= 34,
+            Self::V3_6(patch) => patch >= 15,
+            Self::V3_7(patch) => patch >= 2,
+        }
+    }
+
     /// Whether a read of keys only says which lease a key lives by. Since 3.7 such a read is answered from the index,
     /// which does not know it, unless it is sorted by value [run].
     pub fn keys_only_tells_lease(self) -> bool {
@@ -99,7 +111,7 @@ impl fmt::Display for EtcdVersion {
 
 /// Not a release of etcd that is known here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown etcd version {0:?}: expected 3.4.N, 3.5.N, 3.6.N or 3.7.N")]
+#[error("unknown etcd version {0:?}: expected 3.4, 3.5, 3.6 or 3.7, with or without a patch number")]
 pub struct UnknownVersion(String);
 
 impl FromStr for EtcdVersion {
@@ -107,6 +119,9 @@ impl FromStr for EtcdVersion {
 
     fn from_str(text: &str) -> Result<Self, UnknownVersion> {
         let unknown = || UnknownVersion(text.to_owned());
+        if let Some(newest) = Self::VENDORED.into_iter().find(|version| version.line() == text) {
+            return Ok(newest);
+        }
         let (line, patch) = text.rsplit_once('.').ok_or_else(unknown)?;
         let patch = patch.parse().map_err(|_| unknown())?;
         match line {
@@ -143,7 +158,8 @@ mod tests {
             let version: EtcdVersion = text.parse().expect(text);
             assert_eq!(version.to_string(), text);
         }
-        for text in ["", "3", "3.4", "3.4.x", "2.3.8", "3.4.1.2", "4.0.0"] {
+        assert_eq!("3.6".parse(), Ok(EtcdVersion::V3_6(15)), "a line is its newest release");
+        for text in ["", "3", "3.3", "3.4.x", "2.3.8", "3.4.1.2", "4.0.0"] {
             assert!(text.parse::<EtcdVersion>().is_err(), "{text}");
         }
     }
