@@ -72,14 +72,7 @@ impl Watches {
                 };
                 self.open(create.watch_id, request);
             }
-            Some(PbWatchRequestUnion::CancelRequest(cancel)) => {
-                if self.open.remove(&cancel.watch_id).is_some() {
-                    self.asked.remove(&cancel.watch_id);
-                    let message =
-                        WatchResponse { header: self.seen, canceled: true, ..WatchResponse::default() };
-                    self.waiting.push_back(convert::watch_response(cancel.watch_id, message));
-                }
-            }
+            Some(PbWatchRequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id),
             Some(PbWatchRequestUnion::ProgressRequest(_)) => {
                 for (id, watch) in &mut self.open {
                     watch.request_progress();
@@ -87,6 +80,15 @@ impl Watches {
                 }
             }
             None => {}
+        }
+    }
+
+    /// Closes a watch; of one that is not open etcd says nothing.
+    fn cancel(&mut self, id: i64) {
+        if self.open.remove(&id).is_some() {
+            self.asked.remove(&id);
+            let message = WatchResponse { header: self.seen, canceled: true, ..WatchResponse::default() };
+            self.waiting.push_back(convert::watch_response(id, message));
         }
     }
 

@@ -239,3 +239,63 @@ pub fn response_header(response: &mut Response) -> &mut Header {
         | Response::Status { header, .. } => header,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tenure::kv::Put;
+
+    use super::*;
+
+    const SECOND_NS: u64 = 1_000_000_000;
+
+    fn grant(single: &mut Single, ttl_s: i64) -> i64 {
+        match single.handle(&Request::LeaseGrant { id: 0, ttl_s }, 0) {
+            Ok(Response::LeaseGrant { grant, .. }) => grant.id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_lease_that_is_not_renewed_ends_with_its_keys_and_watches_are_told() {
+        let mut single = Single::new(SingleConfig::default());
+        let id = grant(&mut single, 5);
+        single.handle(&Request::Put(Put::new("a", "").lease(id)), 0).expect("put");
+        let watch = single.watch(WatchRequest::key("a"), 0);
+        single.take_messages();
+        assert_eq!(single.next_tick_ns(), Some(5 * SECOND_NS));
+        single.handle(&Request::LeaseKeepAlive { id }, 3 * SECOND_NS + 1).expect("renewed");
+        single.tick(8 * SECOND_NS);
+        assert!(single.take_messages().is_empty(), "renewed at 3 s it lives until 8 s");
+        // Leases are looked at twice a second.
+        assert_eq!(single.next_tick_ns(), Some(8 * SECOND_NS + SECOND_NS / 2));
+        single.tick(8 * SECOND_NS + SECOND_NS / 2);
+        let told = single.take_messages();
+        assert!(
+            matches!(&told[..], [(of, message)] if *of == watch && message.events.len() == 1),
+            "{told:?}"
+        );
+        let gone = single.handle(&Request::LeaseKeepAlive { id }, 9 * SECOND_NS);
+        assert!(matches!(gone, Ok(Response::LeaseKeepAlive { ttl_s: 0, .. })));
+    }
+
+    #[test]
+    fn a_renewal_that_comes_late_finds_the_lease_revoked() {
+        let mut single = Single::new(SingleConfig::default());
+        let id = grant(&mut single, 5);
+        let late = single.handle(&Request::LeaseKeepAlive { id }, 5 * SECOND_NS + 1);
+        assert!(matches!(late, Ok(Response::LeaseKeepAlive { ttl_s: 0, .. })), "{late:?}");
+        assert_eq!(single.store().lease(id), None);
+    }
+
+    #[test]
+    fn a_watch_from_the_past_waits_for_the_loop_of_a_tenth_of_a_second() {
+        let mut single = Single::new(SingleConfig::default());
+        single.handle(&Request::Put(Put::new("a", "")), 0).expect("put");
+        single.watch(WatchRequest { start_revision: 2, ..WatchRequest::key("a") }, SECOND_NS + 1);
+        assert_eq!(single.take_messages().len(), 1, "created");
+        assert_eq!(single.next_tick_ns(), Some(SECOND_NS + SECOND_NS / 10));
+        single.tick(SECOND_NS + SECOND_NS / 10);
+        assert_eq!(single.take_messages().len(), 1);
+        assert_eq!(single.next_tick_ns(), None);
+    }
+}

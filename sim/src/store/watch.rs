@@ -174,3 +174,91 @@ fn with_prev(event: &Event, prev_kv: bool) -> Event {
         prev_kv: if prev_kv { event.prev_kv.clone() } else { None },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tenure::kv::{DeleteRange, Put, Request};
+
+    use super::*;
+    use crate::store::StoreConfig;
+
+    fn put(store: &mut Store, hub: &mut WatchHub, key: &str) -> Vec<(WatchId, WatchResponse)> {
+        let applied = store.apply(&Request::Put(Put::new(key, "")));
+        hub.on_applied(store, &applied.events)
+    }
+
+    fn revisions(messages: &[(WatchId, WatchResponse)]) -> Vec<i64> {
+        messages.iter().flat_map(|(_, message)| &message.events).map(|event| event.kv.mod_revision).collect()
+    }
+
+    #[test]
+    fn a_watch_from_now_or_from_the_future_is_told_at_once() {
+        let (mut store, mut hub) = (Store::new(StoreConfig::default()), WatchHub::new());
+        let (now, opened) = hub.create(WatchRequest::key("a"), &store);
+        assert!(opened[0].created && opened[0].header.revision == 1);
+        let (later, _) = hub.create(WatchRequest { start_revision: 3, ..WatchRequest::key("a") }, &store);
+        assert!(!hub.has_unsynced());
+        assert_eq!(hub.progress(later, &store), None, "its first revision is yet to come");
+        let told = put(&mut store, &mut hub, "a");
+        assert_eq!(told.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [now]);
+        assert_eq!(put(&mut store, &mut hub, "a").len(), 2);
+        assert!(put(&mut store, &mut hub, "b").is_empty());
+        assert!(hub.progress(later, &store).is_some_and(|message| message.header.revision == 4));
+        assert!(hub.cancel(now) && !hub.cancel(now));
+        assert_eq!(put(&mut store, &mut hub, "a").len(), 1);
+    }
+
+    #[test]
+    fn a_watch_from_the_past_is_told_once_by_the_loop_and_then_as_others_are() {
+        let (mut store, mut hub) = (Store::new(StoreConfig::default()), WatchHub::new());
+        put(&mut store, &mut hub, "a");
+        put(&mut store, &mut hub, "a");
+        let (id, _) = hub.create(WatchRequest { start_revision: 3, ..WatchRequest::key("a") }, &store);
+        assert!(hub.has_unsynced() && hub.progress(id, &store).is_none());
+        assert!(put(&mut store, &mut hub, "a").is_empty(), "it waits for the loop");
+        assert_eq!(revisions(&hub.sync_unsynced(&store)), [3, 4]);
+        assert!(!hub.has_unsynced());
+        assert!(hub.sync_unsynced(&store).is_empty());
+        assert_eq!(revisions(&put(&mut store, &mut hub, "a")), [5]);
+    }
+
+    #[test]
+    fn a_long_past_is_told_a_thousand_revisions_at_a_time() {
+        let (mut store, mut hub) = (Store::new(StoreConfig::default()), WatchHub::new());
+        for _ in 0..2500 {
+            put(&mut store, &mut hub, "a");
+        }
+        hub.create(WatchRequest { start_revision: 2, ..WatchRequest::key("a") }, &store);
+        let lengths: Vec<usize> = (0..3).map(|_| revisions(&hub.sync_unsynced(&store)).len()).collect();
+        assert_eq!(lengths, [1000, 1000, 500]);
+        assert!(!hub.has_unsynced());
+    }
+
+    #[test]
+    fn a_watch_whose_past_is_compacted_is_closed_with_the_compact_revision() {
+        let (mut store, mut hub) = (Store::new(StoreConfig::default()), WatchHub::new());
+        put(&mut store, &mut hub, "a");
+        put(&mut store, &mut hub, "a");
+        let (id, opened) = hub.create(WatchRequest { start_revision: 2, ..WatchRequest::key("a") }, &store);
+        assert!(opened[0].created && !opened[0].canceled);
+        store.apply(&Request::Compact { revision: 3, physical: false }).result.expect("compacted");
+        let told = hub.sync_unsynced(&store);
+        let [(of, message)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((*of, message.canceled, message.compact_revision), (id, true, 3));
+        assert_eq!((message.cancel_reason.as_str(), message.header.revision), ("", 0));
+        assert!(!hub.has_unsynced() && hub.ids().next().is_none());
+    }
+
+    #[test]
+    fn filters_and_impossible_watches_are_as_in_etcd() {
+        let (mut store, mut hub) = (Store::new(StoreConfig::default()), WatchHub::new());
+        hub.create(WatchRequest { no_put: true, ..WatchRequest::key("a") }, &store);
+        assert!(put(&mut store, &mut hub, "a").is_empty());
+        let applied = store.apply(&Request::Delete(DeleteRange::key("a")));
+        assert_eq!(hub.on_applied(&store, &applied.events).len(), 1);
+        let empty = WatchRequest { range_end: b"a".to_vec(), ..WatchRequest::key("b") };
+        let (_, refused) = hub.create(empty, &store);
+        assert!(refused[0].created && refused[0].canceled);
+        assert_eq!(refused[0].cancel_reason, "mvcc: watcher range is empty");
+    }
+}
