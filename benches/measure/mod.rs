@@ -12,7 +12,8 @@ pub(crate) struct Samples(Histogram<u64>);
 
 impl Default for Samples {
     fn default() -> Self {
-        Self(Histogram::new(3).expect("three digits"))
+        // Up to a minute: what is above would be clamped.
+        Self(Histogram::new_with_bounds(1, 60_000_000, 3).expect("good bounds"))
     }
 }
 

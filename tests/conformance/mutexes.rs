@@ -60,6 +60,23 @@ async fn take_turns(cx: &Cx, contenders: usize) {
     assert!(cx.keys().await.is_empty());
 }
 
+pub(crate) async fn contenders_that_queue_again_at_once_exclude_each_other(cx: Cx) {
+    let holders = Cell::new(0);
+    let contenders = (0..8).map(|_| async {
+        let session = cx.session().await;
+        let mutex = mutex(&cx, &session);
+        for _ in 0..12 {
+            let guard = mutex.lock().await.expect("its turn comes");
+            assert_eq!(holders.replace(1), 0, "two hold at once");
+            assert!(guard.confirm().await.expect("etcd"), "granted, but not held in etcd");
+            holders.set(0);
+            guard.release().await.expect("it is held");
+        }
+    });
+    cx.soon("all have their turns", join_all(contenders.collect::<Vec<_>>())).await;
+    assert!(cx.keys().await.is_empty());
+}
+
 pub(crate) async fn of_two_that_try_one_wins(cx: Cx) {
     let (one, other) = (cx.session().await, cx.session().await);
     let (one, other) = (mutex(&cx, &one), mutex(&cx, &other));

@@ -22,6 +22,7 @@ macro_rules! for_each_promise {
                 a_held_lock_is_a_key_as_etcds_recipe_writes_it => "",
                 of_five_contenders_one_holds_in_order_of_arrival => "v3_lock_test.go TestMutexLockSingleNode",
                 a_long_line_is_served_in_order => "v3_lock_test.go TestMutexLockMultiNode",
+                contenders_that_queue_again_at_once_exclude_each_other => "v3_lock_test.go TestMutexLockMultiNode",
                 of_two_that_try_one_wins => "v3_lock_test.go TestMutexTryLockSingleNode",
                 locking_again_on_one_session_is_refused_not_deadlocked => "v3_lock_test.go TestMutexSessionRelock",
                 a_middle_waiter_that_expires_promotes_nobody => "v3_lock_test.go TestMutexWaitsOnCurrentHolder",
