@@ -30,15 +30,46 @@ pub(super) fn script(seed: u64, case: u64, with_expiry: bool) -> (Vec<Step>, u64
         let (at, key) = drawn.unwrap_or_default();
         steps.insert(at, Step::Expire { key });
     }
+    let changed = made_survivable(&mut steps);
+    (steps, changed)
+}
+
+/// Changes the transactions that could kill a server, and says how many those were.
+fn made_survivable(steps: &mut [Step]) -> u64 {
+    let compacts = steps.iter().any(|step| matches!(step, Step::Call(Request::Compact { .. })));
     let mut changed = 0;
-    for step in &mut steps {
+    for step in steps {
         if let Step::Call(Request::Txn(txn)) = step
             && deletes_openly(txn)
         {
-            changed += u64::from(keep_nothing(txn));
+            let kept = keep_nothing(txn);
+            let closed = compacts && puts(txn);
+            if closed {
+                close_deletions(txn);
+            }
+            changed += u64::from(kept || closed);
         }
     }
-    (steps, changed)
+    changed
+}
+
+fn puts(txn: &Txn) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        Op::Put(_) => true,
+        Op::Txn(nested) => puts(nested),
+        Op::Delete(_) | Op::Range(_) => false,
+    })
+}
+
+/// Gives every deletion without an end one that is behind all keys of scripts.
+fn close_deletions(txn: &mut Txn) {
+    for op in txn.success.iter_mut().chain(&mut txn.failure) {
+        match op {
+            Op::Delete(delete) if delete.range_end == [0] => delete.range_end = vec![0xff, 0xff],
+            Op::Txn(nested) => close_deletions(nested),
+            Op::Delete(_) | Op::Put(_) | Op::Range(_) => {}
+        }
+    }
 }
 
 /// Whether a transaction holds a deletion without an end.
