@@ -4,6 +4,12 @@
 //!
 //! Run it in several terminals, and beside `etcdctl elect examples/leader another-name`.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "an application: real tokio, real time"
+)]
+
 use std::time::Duration;
 
 use tenure::{Election, Etcd, Observation, Session};

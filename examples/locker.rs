@@ -2,6 +2,12 @@
 //!
 //!     cargo run --example locker -- http://127.0.0.1:2379
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "an application: real tokio, real time"
+)]
+
 use tenure::{Etcd, Locker, Mutex, RwLock, Session, blocking};
 
 #[tokio::main]

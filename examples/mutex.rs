@@ -4,6 +4,12 @@
 //!
 //! Run it in two terminals, and beside `etcdctl lock examples/report`: one at a time works.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "an application: real tokio, real time"
+)]
+
 use std::time::Duration;
 
 use tenure::kv::{Op, Put};

@@ -2,6 +2,12 @@
 //!
 //!     cargo run --example rwlock -- http://127.0.0.1:2379
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "an application: real tokio, real time"
+)]
+
 use std::time::Duration;
 
 use tenure::{Etcd, RwLock, Session};

@@ -14,8 +14,14 @@ fn after(etcd: &Etcd, ms: u64) -> Instant {
     etcd.now() + Duration::from_millis(ms)
 }
 
+/// Puts `key`, again if the answer was lost.
 async fn put(etcd: &Etcd, key: &str) -> Result<(), CallError> {
-    etcd.call(Request::Put(Put::new(key, "v")), after(etcd, 5000)).await.map(drop)
+    loop {
+        match etcd.call(Request::Put(Put::new(key, "v")), after(etcd, 5000)).await {
+            Err(CallError::Maybe(_)) => {}
+            result => return result.map(drop),
+        }
+    }
 }
 
 /// Makes `root`, and `worker` who may use what is below `work/`; authentication stays off.

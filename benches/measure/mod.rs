@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 const PERCENTILES: [f64; 3] = [50.0, 90.0, 99.0];
 
 /// Durations, in microseconds.
-pub struct Samples(Histogram<u64>);
+pub(crate) struct Samples(Histogram<u64>);
 
 impl Default for Samples {
     fn default() -> Self {
@@ -17,11 +17,11 @@ impl Default for Samples {
 }
 
 impl Samples {
-    pub fn add(&mut self, took: Duration) {
+    pub(crate) fn add(&mut self, took: Duration) {
         self.0.saturating_record(took.as_micros() as u64);
     }
 
-    pub fn extend(&mut self, took: impl IntoIterator<Item = Duration>) {
+    pub(crate) fn extend(&mut self, took: impl IntoIterator<Item = Duration>) {
         took.into_iter().for_each(|took| self.add(took));
     }
 
@@ -32,14 +32,14 @@ impl Samples {
 
 /// What was measured.
 #[derive(Default)]
-pub struct Report {
+pub(crate) struct Report {
     lines: Vec<String>,
     figures: Vec<Value>,
 }
 
 impl Report {
     /// A figure of ours beside what the server alone takes.
-    pub fn compare(&mut self, what: &str, ours: Samples, raw: &str, server: Samples) {
+    pub(crate) fn compare(&mut self, what: &str, ours: Samples, raw: &str, server: Samples) {
         let (mine, theirs) = (ours.percentiles(), server.percentiles());
         let ratio = mine[0] as f64 / theirs[0] as f64;
         self.lines.push(format!(
@@ -54,13 +54,13 @@ impl Report {
     }
 
     /// How many a second.
-    pub fn rate(&mut self, what: &str, count: usize, took: Duration) {
+    pub(crate) fn rate(&mut self, what: &str, count: usize, took: Duration) {
         let rate = count as f64 / took.as_secs_f64();
         self.lines.push(format!("{what:<30} {rate:>7.0}"));
         self.figures.push(json!({ "what": what, "per_second": rate, "count": count }));
     }
 
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         println!(
             "{:<30} {:>7} {:>7} {:>7}   {:<22} {:>7} {:>7} {:>7}   {:>5}",
             "microseconds", "p50", "p90", "p99", "raw", "p50", "p90", "p99", "ratio"
@@ -68,7 +68,7 @@ impl Report {
         self.lines.iter().for_each(|line| println!("{line}"));
     }
 
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         let mut text = serde_json::to_string_pretty(&self.figures).expect("plain JSON");
         text.push('\n');
         text

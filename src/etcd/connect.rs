@@ -63,7 +63,7 @@ impl EtcdBuilder {
             options: EtcdOptions::default(),
             user: None,
             connect_timeout: Duration::from_secs(5),
-            ping_interval: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(6),
             ping_timeout: Duration::from_secs(3),
             #[cfg(feature = "tls")]
             tls: None,
@@ -114,8 +114,8 @@ impl EtcdBuilder {
         self
     }
 
-    /// HTTP/2 pings, so that a connection whose other end is gone is given up, in use or not: one after `interval` without
-    /// traffic (10 s), answered within `timeout` (3 s). etcd drops a connection that is pinged more often than each
+    /// HTTP/2 pings, so that a connection whose other end is gone is given up and made anew, in use or not: one after
+    /// `interval` without traffic (6 s), answered within `timeout` (3 s). etcd drops a connection that is pinged more often than each
     /// 5 s (`--grpc-keepalive-min-time`), or that is idle and pinged three times; it is made anew when needed.
     pub fn keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
         self.ping_interval = interval;

@@ -145,7 +145,7 @@ pub(crate) async fn dropping_a_waiting_lock_leaves_no_key(cx: Cx) {
     }
     cx.until_keys(1).await;
     guard.release().await.expect("it is held");
-    mutex(&cx, &waiter).lock().await.expect("it is free, and the session as good as new");
+    let _held = mutex(&cx, &waiter).lock().await.expect("it is free, and the session as good as new");
 }
 
 pub(crate) async fn a_lock_that_times_out_leaves_no_key(cx: Cx) {

@@ -45,7 +45,7 @@ fn residue(evidence: &Evidence<'_>, line: &[u8], life: &KeyLife) -> Option<Breac
         let lived_ns = life.deleted.map_or(evidence.end_ns, |(_, gone)| gone.at_ns) - life.created.at_ns;
         let detail = format!("the key {key} belongs to no session of the run");
         let never = life.deleted.is_none() && lived_ns > evidence.bounds.progress_ns;
-        return never.then(|| Breach { step: life.created.step, detail });
+        return never.then_some(Breach { step: life.created.step, detail });
     };
     if let (Some(ended), None) = (session.ended, life.deleted) {
         let by_ns = evidence.gone_by_ns(session)?;

@@ -20,6 +20,9 @@ type State = Option<(i64, i64)>;
 /// The states of one election as the store had them, each with the step that began it; at first nobody leads.
 type Reigns = Vec<(usize, State)>;
 
+/// The candidates by key, with their create and mod revisions.
+type Line = BTreeMap<Vec<u8>, (i64, i64)>;
+
 /// Before the first candidate.
 const NOBODY: &[(usize, State)] = &[(0, None)];
 
@@ -107,7 +110,7 @@ fn proclamation(value: &[u8]) -> Option<(u64, u64)> {
 }
 
 fn reigns(evidence: &Evidence<'_>) -> BTreeMap<Vec<u8>, Reigns> {
-    let mut lines: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, (i64, i64)>> = BTreeMap::new();
+    let mut lines: BTreeMap<Vec<u8>, Line> = BTreeMap::new();
     let mut reigns: BTreeMap<Vec<u8>, Reigns> = BTreeMap::new();
     for (step, at) in evidence.history.steps.iter().enumerate() {
         let What::Committed { events, .. } = &at.what else { continue };

@@ -18,6 +18,9 @@ impl Clock {
 
     /// What it shows at true time `now_ns`, which must not be before its last change.
     pub(crate) fn local_ns(&self, now_ns: u64) -> u64 {
+        if self.ppm == 0 {
+            return self.local_ns.saturating_add(now_ns.saturating_sub(self.true_ns));
+        }
         let gone = i128::from(now_ns.saturating_sub(self.true_ns));
         let shown = gone * (MILLION + i128::from(self.ppm)).max(1) / MILLION;
         self.local_ns.saturating_add(u64::try_from(shown).unwrap_or(u64::MAX))
@@ -25,6 +28,9 @@ impl Clock {
 
     /// The true time at which it first shows `local_ns`, if it goes on as it does; at the earliest its last change.
     pub(crate) fn true_ns(&self, local_ns: u64) -> u64 {
+        if self.ppm == 0 {
+            return self.true_ns.saturating_add(local_ns.saturating_sub(self.local_ns));
+        }
         let ahead = i128::from(local_ns.saturating_sub(self.local_ns));
         let rate = (MILLION + i128::from(self.ppm)).max(1);
         let gone = (ahead * MILLION + rate - 1) / rate;

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use madsim::runtime::Handle;
+use madsim::task::NodeId;
 use madsim::time::{Sleep, TimeHandle};
 use tenure::wire::Wire;
 use tenure::{Etcd, EtcdOptions, Runtime, grpc_wire};
@@ -34,6 +35,8 @@ pub struct World {
 
 struct Shared {
     time: TimeHandle,
+    /// Where the run's own tasks live.
+    node: NodeId,
     core: Mutex<Core>,
 }
 
@@ -42,7 +45,8 @@ impl World {
     pub fn new(seed: u64, config: ClusterConfig, recorder: Recorder) -> Self {
         let time = TimeHandle::current();
         let core = Core::new(seed, config, recorder, elapsed_ns(&time));
-        let world = Self { shared: Arc::new(Shared { time: time.clone(), core: Mutex::new(core) }) };
+        let node = Handle::current().create_node().name(Node::World.to_string()).build().id();
+        let world = Self { shared: Arc::new(Shared { time: time.clone(), node, core: Mutex::new(core) }) };
         let origin = time.now_instant() - time.elapsed();
         let sleep = Box::pin(madsim::time::sleep(Duration::ZERO));
         madsim::task::spawn(Pump { world: world.clone(), origin, sleep, armed: BinaryHeap::new() });
@@ -58,6 +62,14 @@ impl World {
     pub async fn sleep_until_ns(&self, at_ns: u64) {
         let deadline = tenure::Instant::from_nanos(at_ns);
         SimSleep { world: self.clone(), owner: Owner::World, deadline, slot: None }.await;
+    }
+
+    /// Runs a task of the run's own, outside of all client processes, until the world ends. A task that holds a world and
+    /// is spawned otherwise keeps the world's memory from being freed.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(node) = Handle::current().get_node(self.shared.node) {
+            node.spawn(task);
+        }
     }
 
     /// Records a step now. Steps of a client that has crashed, or come to its end, are left out.
@@ -161,6 +173,7 @@ impl World {
     /// Not cancel safe: wait for it.
     pub async fn finish(&self) {
         self.with(Core::finish);
+        Handle::current().kill(self.shared.node);
         madsim::time::sleep(Duration::from_millis(1)).await;
     }
 

@@ -16,6 +16,12 @@ use crate::workload::primitive::Primitive;
 use crate::workload::program::PrimitiveKind;
 use wrong_lock::{Flaw, wrong_lock};
 
+/// What a planted bug does to the backend.
+pub type Decorate = fn(Arc<dyn Backend>) -> Arc<dyn Backend>;
+
+/// The primitive that a planted bug puts in the library's place, if it has one of that kind.
+pub type WrongPrimitive = fn(PrimitiveKind) -> Option<Box<dyn Primitive>>;
+
 /// One planted bug.
 #[derive(Debug)]
 pub struct Planted {
@@ -28,9 +34,9 @@ pub struct Planted {
     /// The invariant that must catch it.
     pub invariant: &'static str,
     /// What it does to the backend.
-    pub backend: Option<fn(Arc<dyn Backend>) -> Arc<dyn Backend>>,
+    pub backend: Option<Decorate>,
     /// The primitives that stand in for the library's.
-    pub primitive: Option<fn(PrimitiveKind) -> Option<Box<dyn Primitive>>>,
+    pub primitive: Option<WrongPrimitive>,
 }
 
 impl Planted {
@@ -38,7 +44,7 @@ impl Planted {
         name: &'static str,
         about: &'static str,
         (scenario, invariant): (&'static str, &'static str),
-        decorate: fn(Arc<dyn Backend>) -> Arc<dyn Backend>,
+        decorate: Decorate,
     ) -> Self {
         Self { name, about, scenario, invariant, backend: Some(decorate), primitive: None }
     }
@@ -47,7 +53,7 @@ impl Planted {
         name: &'static str,
         about: &'static str,
         (scenario, invariant): (&'static str, &'static str),
-        wrong: fn(PrimitiveKind) -> Option<Box<dyn Primitive>>,
+        wrong: WrongPrimitive,
     ) -> Self {
         Self { name, about, scenario, invariant, backend: None, primitive: Some(wrong) }
     }
@@ -88,7 +94,7 @@ pub const PLANTED: &[Planted] = &[
     Planted::primitive(
         "zombie-after-compaction",
         "a compaction during the wait is an error that leaves the key in line (etcd 21128)",
-        ("mutex", "no-residue"),
+        ("mutex", "progress"),
         |kind| (kind == PrimitiveKind::Mutex).then(|| wrong_lock(Flaw::ZombieAfterCompaction)),
     ),
     Planted::primitive(

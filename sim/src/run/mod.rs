@@ -11,3 +11,4 @@ pub use capsule::Capsule;
 pub use execute::{Run, execute};
 pub use judge::{SeedReport, Verdict, judge};
 pub use quiet::keep_panics_quiet;
+pub(crate) use quiet::words;

@@ -14,6 +14,7 @@ use super::shared::Shared;
 use crate::cluster::{ClientEnv, Program};
 use crate::history::What;
 use crate::plan::ClientPlan;
+use crate::run::words;
 
 /// The program of a client of the plan, to be started anew after each of its crashes.
 pub fn program_of(shared: &Arc<Shared>) -> Program {
@@ -23,11 +24,7 @@ pub fn program_of(shared: &Arc<Shared>) -> Program {
         async move {
             let guarded = AssertUnwindSafe(live(env.clone(), Arc::clone(&shared))).catch_unwind().await;
             if let Err(panic) = guarded {
-                let message = panic
-                    .downcast_ref::<String>()
-                    .cloned()
-                    .or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()))
-                    .unwrap_or_else(|| "a panic without words".into());
+                let message = words(&*panic);
                 env.record(What::Note(format!("panicked: {message}")));
                 shared.panicked(format!("c{}: {message}", env.index));
             }

@@ -30,10 +30,12 @@ impl Resource {
         let (sender, mut receiver) = mpsc::unbounded::<Message>();
         let world = world.clone();
         let highest: Arc<Mutex<BTreeMap<Arc<str>, i64>>> = Arc::default();
-        madsim::task::spawn(async move {
+        let spawner = world.clone();
+        spawner.spawn(async move {
             while let Some(message) = receiver.next().await {
                 let (world, highest) = (world.clone(), Arc::clone(&highest));
-                madsim::task::spawn(async move {
+                let spawner = world.clone();
+                spawner.spawn(async move {
                     world.sleep_until_ns(message.arrives_at_ns).await;
                     arrive(&world, &highest, message);
                 });

@@ -93,3 +93,41 @@ fn sleeps_follow_a_clock_that_drifts_and_jumps() {
         assert_eq!((world.now_ns() - from_ns) / MS, 1_000);
     });
 }
+
+#[test]
+fn a_finished_world_leaves_nothing_in_memory() {
+    use std::sync::{Arc, Weak};
+    let probe = Arc::new(());
+    let weak: Weak<()> = Arc::downgrade(&probe);
+    simulate(2, ClusterConfig::default(), move |world| async move {
+        for client in 0..3 {
+            let probe = Arc::clone(&probe);
+            let run = program(move |env| {
+                let probe = Arc::clone(&probe);
+                async move {
+                    let background = Arc::clone(&probe);
+                    env.runtime.spawn(Box::pin(async move {
+                        let _probe = background;
+                        std::future::pending::<()>().await;
+                    }));
+                    let _probe = probe;
+                    let session = tenure::Session::builder(&env.etcd).open().await.unwrap();
+                    let _guard = tenure::Mutex::new(&session, "name").unwrap().lock().await;
+                    busy(env).await;
+                }
+            });
+            assert_eq!(world.add_client(ClientConfig::default(), run), client);
+        }
+        // A task of the run's own that sleeps when the world ends.
+        let sleeper = world.clone();
+        world.spawn(async move {
+            let _probe = probe;
+            sleeper.sleep_until_ns(1_000_000 * MS).await;
+        });
+        world.sleep_until_ns(1_000 * MS).await;
+        world.inject(0, &Fault::Crash { node: Node::Client(0) });
+        world.inject(1, &Fault::Pause { node: Node::Client(1) });
+        world.sleep_until_ns(2_000 * MS).await;
+    });
+    assert!(weak.upgrade().is_none(), "a client's program is still there");
+}
