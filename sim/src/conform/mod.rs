@@ -1,8 +1,8 @@
 //! `tenure conform`: the simulated store and a real etcd play the same scripts, and every reply, refusal, event and
 //! revision is compared.
 //!
-//! [`generate`] makes a script of each case from the seed, [`play`] plays it on both sides, [`accept`] holds the one list of
-//! what is not compared to the letter, and [`shrink`] makes a script that shows a difference as small as it gets.
+//! `generate` makes a script of each case from the seed, `play` plays it on both sides, `accept` holds the one list of
+//! what is not compared to the letter, and `shrink` makes a script that shows a difference as small as it gets.
 
 mod accept;
 mod generate;

@@ -93,6 +93,9 @@ impl Serving {
     }
 
     /// The endpoint, `http://127.0.0.1:port`.
+    ///
+    /// `etcdctl endpoint status` takes it without `http://` only: with it, that command sends the whole of it as the
+    /// HTTP/2 authority, which a Go server lets pass and this one's HTTP/2 does not.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }

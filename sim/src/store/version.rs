@@ -64,13 +64,13 @@ impl EtcdVersion {
     }
 
     /// Whether a put in a transaction that lacks both its lease and the key that it is to keep the value of is refused
-    /// for its lease; before 3.7 it is for its key [run].
+    /// for its lease; before 3.7 it is for its key.
     pub fn checks_lease_before_key(self) -> bool {
         self >= Self::V3_7(0)
     }
 
     /// Whether a put in a nested transaction counts as one while the store is full (etcd 22134; seen in 3.5.34, 3.6.15
-    /// and 3.7.2, which were the first releases after it, and not in 3.4.45) [run].
+    /// and 3.7.2, which are taken for the first releases with it, and not in 3.4.45).
     pub fn nested_puts_need_space(self) -> bool {
         match self {
             Self::V3_4(_) => false,
@@ -80,8 +80,8 @@ impl EtcdVersion {
         }
     }
 
-    /// Whether a read of keys only says which lease a key lives by. Since 3.7 such a read is answered from the index,
-    /// which does not know it, unless it is sorted by value [run].
+    /// Whether a read of keys only says which lease a key lives by. 3.7.2 does not say
+    /// it unless the read is sorted by value, as if the index answered, which does not know it.
     pub fn keys_only_tells_lease(self) -> bool {
         self < Self::V3_7(0)
     }
