@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tenure::kv::{Event, Request, Response};
 use tenure::wire::Status;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::fault::Fault;
 use crate::node::Node;
@@ -293,7 +293,22 @@ pub struct Recorder {
 struct Inner {
     steps: Vec<Step>,
     hashes: Vec<u64>,
-    hasher: Xxh3,
+    /// The bytes of the step that is being recorded.
+    bytes: StepBytes,
+}
+
+/// Takes a step's bytes together: hashing them at once is several times quicker than in the small pieces of `Hash`.
+#[derive(Default)]
+struct StepBytes(Vec<u8>);
+
+impl Hasher for StepBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        xxh3_64_with_seed(&self.0, 0)
+    }
 }
 
 impl Recorder {
@@ -301,8 +316,10 @@ impl Recorder {
     pub fn record(&self, at_ns: u64, node: Node, what: What) {
         let step = Step { at_ns, node, what };
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        step.hash(&mut inner.hasher);
-        let hash = inner.hasher.finish();
+        inner.bytes.0.clear();
+        step.hash(&mut inner.bytes);
+        // Rolling: each step's hash is seeded with the one before.
+        let hash = xxh3_64_with_seed(&inner.bytes.0, inner.hashes.last().copied().unwrap_or_default());
         inner.hashes.push(hash);
         inner.steps.push(step);
     }
