@@ -32,7 +32,11 @@ fn write(out: &mut impl Write, scenarios: &[scenario::Scenario]) -> std::io::Res
     }
     writeln!(out, "planted bugs")?;
     for planted in PLANTED {
-        entry(out, planted.name, &format!("{} [caught by {}]", planted.about, planted.invariant))?;
+        entry(
+            out,
+            planted.name,
+            &format!("{} [caught by {} in {}]", planted.about, planted.invariant, planted.scenario),
+        )?;
     }
     writeln!(out, "faults")?;
     writeln!(out, "  {}", fault::NAMES.join(", "))?;
