@@ -129,7 +129,7 @@ pub struct Evidence<'a> {
     pub tenures: Vec<TenureLife>,
     /// Every session by its lease.
     pub sessions: BTreeMap<i64, SessionLife>,
-    /// Every key's incarnations by line (see [`line_of`]), oldest first.
+    /// Every key's incarnations by line, oldest first.
     pub keys: BTreeMap<Vec<u8>, Vec<KeyLife>>,
     /// Every call by its number.
     pub calls: BTreeMap<u64, Call>,
