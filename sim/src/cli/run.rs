@@ -1,6 +1,7 @@
 //! `tenure run`: campaigns of seeds.
 
 use std::io::{IsTerminal, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ pub(super) struct Args {
     #[arg(value_name = "NAME|FILE")]
     scenarios: Vec<String>,
     /// The seeds: a range, or how many from 0 on
-    #[arg(long, value_name = "A..B|N", default_value = "200")]
-    seeds: String,
+    #[arg(long, value_name = "A..B|N", default_value = "200", value_parser = seeds::parse)]
+    seeds: Range<u64>,
     /// How many seeds at a time; all cores if not given
     #[arg(long, value_name = "N")]
     jobs: Option<std::num::NonZeroUsize>,
@@ -50,7 +51,6 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
     let planted = planted(args.planted.as_deref())?;
-    let seeds = seeds::parse(&args.seeds).map_err(|wrong| BadInput(format!("--seeds: {wrong}")))?;
     let names = if args.scenarios.is_empty() {
         scenario::BUILT_IN.iter().map(|(name, _)| (*name).to_owned()).collect()
     } else {
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
     }
     keep_panics_quiet();
     let options = CampaignOptions {
-        seeds,
+        seeds: args.seeds.clone(),
         jobs: args.jobs.map_or_else(all_cores, std::num::NonZeroUsize::get),
         planted,
         capsules: args.capsules.clone(),

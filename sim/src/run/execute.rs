@@ -98,7 +98,6 @@ async fn live(
     world.calm();
     world.sleep_until_ns(plan.duration_ms * MS).await;
     world.record(Node::World, What::Note("the run ends".into()));
-    shared.close();
     world.finish().await;
     shared.take_panic()
 }

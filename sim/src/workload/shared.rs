@@ -44,11 +44,6 @@ impl Shared {
         }
     }
 
-    /// The run is over: what serves clients from outside ends.
-    pub fn close(&self) {
-        self.resource.close();
-    }
-
     /// The panic of a client's program, if one panicked.
     pub fn take_panic(&self) -> Option<String> {
         self.panic.lock().unwrap_or_else(PoisonError::into_inner).take()
