@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, select_biased};
 
-use crate::kv::{Compare, CompareOp, Op, Txn, TxnResponse, prefix_end};
+use crate::kv::{Compare, CompareOp, Op, Range, Txn, TxnResponse, prefix_end};
 use crate::line::Place;
 use crate::session::{Ended, Liveness, lost};
 use crate::{Backend, CallError, Error};
@@ -116,6 +116,12 @@ impl Tenure {
     /// # Cancel safety
     /// Dropping the future leaves open whether it was applied.
     pub async fn txn(&self, ops: impl IntoIterator<Item = Op>) -> Result<TxnResponse, Error> {
+        let mut ops: Vec<Op> = ops.into_iter().collect();
+        if ops.is_empty() {
+            // etcd takes a transaction without operations for a serializable read, which may miss what a watch has told
+            // already (`IsTxnSerializable`); one linearizable read makes it wait.
+            ops.push(Op::Range(Range::key(&*self.inner.key)));
+        }
         let txn = Txn::new().when(self.conditions()).and_then(ops);
         let backend = &self.inner.backend;
         let mut pause = Duration::from_millis(5);
