@@ -1,5 +1,5 @@
-//! Planted bugs: faults of real lock libraries, built here and never in the library, to show that each is caught by the
-//! invariant that names it.
+//! Planted bugs: faults of real lock libraries, built here and never in the library, and faults of a cluster, to show that
+//! each is caught by the invariant that names it.
 
 mod deaf;
 mod election;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tenure::Backend;
 
+use crate::cluster;
 use crate::workload::decorate::decorated;
 use crate::workload::primitive::Primitive;
 use crate::workload::program::PrimitiveKind;
@@ -37,6 +38,8 @@ pub struct Planted {
     pub backend: Option<Decorate>,
     /// The primitives that stand in for the library's.
     pub primitive: Option<WrongPrimitive>,
+    /// What it does to the cluster.
+    pub cluster: Option<cluster::Planted>,
 }
 
 impl Planted {
@@ -46,7 +49,7 @@ impl Planted {
         (scenario, invariant): (&'static str, &'static str),
         decorate: Decorate,
     ) -> Self {
-        Self { name, about, scenario, invariant, backend: Some(decorate), primitive: None }
+        Self { name, about, scenario, invariant, backend: Some(decorate), primitive: None, cluster: None }
     }
 
     const fn primitive(
@@ -55,7 +58,16 @@ impl Planted {
         (scenario, invariant): (&'static str, &'static str),
         wrong: WrongPrimitive,
     ) -> Self {
-        Self { name, about, scenario, invariant, backend: None, primitive: Some(wrong) }
+        Self { name, about, scenario, invariant, backend: None, primitive: Some(wrong), cluster: None }
+    }
+
+    const fn cluster(
+        name: &'static str,
+        about: &'static str,
+        (scenario, invariant): (&'static str, &'static str),
+        wrong: cluster::Planted,
+    ) -> Self {
+        Self { name, about, scenario, invariant, backend: None, primitive: None, cluster: Some(wrong) }
     }
 }
 
@@ -138,6 +150,24 @@ pub const PLANTED: &[Planted] = &[
         "readers do not look for writers at all",
         ("rwlock", "mutual-exclusion"),
         decorated::<readers::ReaderBesideWriter>,
+    ),
+    Planted::cluster(
+        "stale-reads",
+        "members answer linearizable reads without asking whether what they have is the newest",
+        ("etcd", "linearizable"),
+        cluster::Planted::StaleReads,
+    ),
+    Planted::cluster(
+        "watch-skips-at-resume",
+        "a watch that begins at a past revision misses that revision",
+        ("etcd", "watch-guarantees"),
+        cluster::Planted::WatchSkipsAtResume,
+    ),
+    Planted::cluster(
+        "lease-dies-early",
+        "a leader gives leases half of their time to live",
+        ("etcd", "lease-life"),
+        cluster::Planted::LeaseDiesEarly,
     ),
 ];
 

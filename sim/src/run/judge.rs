@@ -75,6 +75,7 @@ fn bounds(plan: &Plan) -> Bounds {
     Bounds {
         progress_ns: plan.progress_ms * 1_000_000,
         election_timeout_ns: plan.cluster.election_timeout_ms * 1_000_000,
+        drift_ppm: plan.clients.iter().map(|client| client.drift_bound_ppm).max().unwrap_or(0),
     }
 }
 

@@ -1,12 +1,14 @@
-//! What the clients of one run share, outside of their processes: beliefs, the resource, and how far each program is.
+//! What the clients of one run share, outside of their processes: beliefs, the resource, the registers, and how far each
+//! program is.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tenure::Backend;
 
 use super::beliefs::Beliefs;
 use super::library::Library;
+use super::plain::Registers;
 use super::primitive::Primitive;
 use super::program::PrimitiveKind;
 use super::resource::Resource;
@@ -19,6 +21,9 @@ pub struct Shared {
     pub(super) plan: Arc<Plan>,
     pub(super) beliefs: Beliefs,
     pub(super) resource: Resource,
+    pub(super) registers: Registers,
+    /// The newest revision that any client was told of.
+    newest_revision: AtomicI64,
     planted: Option<&'static Planted>,
     tickets: AtomicU64,
     observers: AtomicU64,
@@ -36,6 +41,8 @@ impl Shared {
             plan,
             beliefs: Beliefs::default(),
             resource: Resource::start(world),
+            registers: Registers::default(),
+            newest_revision: AtomicI64::new(1),
             planted,
             tickets: AtomicU64::new(0),
             observers: AtomicU64::new(0),
@@ -55,6 +62,16 @@ impl Shared {
 
     pub(super) fn next_ticket(&self) -> u64 {
         self.tickets.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A client was told of this revision.
+    pub(super) fn saw_revision(&self, revision: i64) {
+        self.newest_revision.fetch_max(revision, Ordering::Relaxed);
+    }
+
+    /// The revision so many before the newest that any client was told of, or the first.
+    pub(super) fn some_revisions_ago(&self, back: u32) -> i64 {
+        (self.newest_revision.load(Ordering::Relaxed) - i64::from(back)).max(1)
     }
 
     pub(super) fn next_observer(&self) -> u64 {
