@@ -4,12 +4,14 @@
 mod deaf;
 mod election;
 mod readers;
+mod sends_again;
 mod unlock;
 mod wrong_lock;
 
 use std::sync::Arc;
 
 use tenure::Backend;
+use tenure::wire::Wire;
 
 use crate::cluster;
 use crate::workload::decorate::decorated;
@@ -19,6 +21,9 @@ use wrong_lock::{Flaw, wrong_lock};
 
 /// What a planted bug does to the backend.
 pub type Decorate = fn(Arc<dyn Backend>) -> Arc<dyn Backend>;
+
+/// What a planted bug does to a connection to a member.
+pub type DecorateWire = fn(Arc<dyn Wire>) -> Arc<dyn Wire>;
 
 /// The primitive that a planted bug puts in the library's place, if it has one of that kind.
 pub type WrongPrimitive = fn(PrimitiveKind) -> Option<Box<dyn Primitive>>;
@@ -34,40 +39,57 @@ pub struct Planted {
     pub scenario: &'static str,
     /// The invariant that must catch it.
     pub invariant: &'static str,
-    /// What it does to the backend.
-    pub backend: Option<Decorate>,
-    /// The primitives that stand in for the library's.
-    pub primitive: Option<WrongPrimitive>,
-    /// What it does to the cluster.
-    pub cluster: Option<cluster::Planted>,
+    /// What is done.
+    pub bug: Bug,
+}
+
+/// Where a bug is planted.
+#[derive(Clone, Copy, Debug)]
+pub enum Bug {
+    /// In what the primitives have for a backend.
+    Backend(Decorate),
+    /// In the place of the library's primitives.
+    Primitive(WrongPrimitive),
+    /// Below the library's backend.
+    Wire(DecorateWire),
+    /// In the cluster.
+    Cluster(cluster::Planted),
 }
 
 impl Planted {
-    const fn backend(
+    const fn new(
         name: &'static str,
         about: &'static str,
         (scenario, invariant): (&'static str, &'static str),
+        bug: Bug,
+    ) -> Self {
+        Self { name, about, scenario, invariant, bug }
+    }
+
+    const fn backend(
+        name: &'static str,
+        about: &'static str,
+        caught: (&'static str, &'static str),
         decorate: Decorate,
     ) -> Self {
-        Self { name, about, scenario, invariant, backend: Some(decorate), primitive: None, cluster: None }
+        Self::new(name, about, caught, Bug::Backend(decorate))
     }
 
     const fn primitive(
         name: &'static str,
         about: &'static str,
-        (scenario, invariant): (&'static str, &'static str),
+        caught: (&'static str, &'static str),
         wrong: WrongPrimitive,
     ) -> Self {
-        Self { name, about, scenario, invariant, backend: None, primitive: Some(wrong), cluster: None }
+        Self::new(name, about, caught, Bug::Primitive(wrong))
     }
 
-    const fn cluster(
-        name: &'static str,
-        about: &'static str,
-        (scenario, invariant): (&'static str, &'static str),
-        wrong: cluster::Planted,
-    ) -> Self {
-        Self { name, about, scenario, invariant, backend: None, primitive: None, cluster: Some(wrong) }
+    /// The cluster as the bug has it.
+    pub fn cluster(&self) -> Option<cluster::Planted> {
+        match self.bug {
+            Bug::Cluster(wrong) => Some(wrong),
+            _ => None,
+        }
     }
 }
 
@@ -151,23 +173,29 @@ pub const PLANTED: &[Planted] = &[
         ("rwlock", "mutual-exclusion"),
         decorated::<readers::ReaderBesideWriter>,
     ),
-    Planted::cluster(
+    Planted::new(
+        "sends-writes-again",
+        "a write whose answer was lost with its connection is sent again, or told as not applied",
+        ("etcd", "true-answers"),
+        Bug::Wire(sends_again::sends_writes_again),
+    ),
+    Planted::new(
         "stale-reads",
         "members answer linearizable reads without asking whether what they have is the newest",
         ("etcd", "linearizable"),
-        cluster::Planted::StaleReads,
+        Bug::Cluster(cluster::Planted::StaleReads),
     ),
-    Planted::cluster(
+    Planted::new(
         "watch-skips-at-resume",
         "a watch that begins at a past revision misses that revision",
         ("etcd", "watch-guarantees"),
-        cluster::Planted::WatchSkipsAtResume,
+        Bug::Cluster(cluster::Planted::WatchSkipsAtResume),
     ),
-    Planted::cluster(
+    Planted::new(
         "lease-dies-early",
         "a leader gives leases half of their time to live",
         ("etcd", "lease-life"),
-        cluster::Planted::LeaseDiesEarly,
+        Bug::Cluster(cluster::Planted::LeaseDiesEarly),
     ),
 ];
 

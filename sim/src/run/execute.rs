@@ -52,7 +52,7 @@ fn cluster_config(plan: &Plan, planted: Option<&Planted>) -> Result<ClusterConfi
         heartbeat_ms: spec.heartbeat_ms,
         election_timeout_ms: spec.election_timeout_ms,
         transport: spec.transport,
-        planted: planted.and_then(|planted| planted.cluster),
+        planted: planted.and_then(Planted::cluster),
         ..ClusterConfig::default()
     })
 }

@@ -42,7 +42,7 @@ async fn live(env: ClientEnv, shared: Arc<Shared>) {
     let Some(own) = plan.clients.get(index) else { return };
     // Each begins at another member.
     let options = EtcdOptions { first_endpoint: index, ..EtcdOptions::default() };
-    let etcd = Etcd::over(env.wires.clone(), Arc::clone(&env.runtime), options);
+    let etcd = Etcd::over(shared.wires(&env.wires), Arc::clone(&env.runtime), options);
     let backend = shared.decorate(Arc::new(etcd.clone()));
     let client = Client { env, shared, plan: own, backend, etcd };
     let lanes = own.lanes.iter().enumerate().map(|(index, lane)| {
@@ -67,7 +67,7 @@ pub(super) struct Client<'a> {
     pub(super) shared: Arc<Shared>,
     pub(super) plan: &'a ClientPlan,
     pub(super) backend: Arc<dyn Backend>,
-    /// The same without what a planted bug does to it, and for any request.
+    /// The library's own backend, for any request.
     pub(super) etcd: Etcd,
 }
 

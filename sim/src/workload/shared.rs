@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tenure::Backend;
+use tenure::wire::Wire;
 
 use super::beliefs::Beliefs;
 use super::library::Library;
@@ -14,7 +15,7 @@ use super::program::PrimitiveKind;
 use super::resource::Resource;
 use crate::cluster::World;
 use crate::plan::Plan;
-use crate::planted::Planted;
+use crate::planted::{Bug, Planted};
 
 /// What the clients of one run share.
 pub struct Shared {
@@ -88,15 +89,26 @@ impl Shared {
 
     /// The backend as the planted bug has it.
     pub(super) fn decorate(&self, backend: Arc<dyn Backend>) -> Arc<dyn Backend> {
-        match self.planted.and_then(|planted| planted.backend) {
-            Some(decorate) => decorate(backend),
-            None => backend,
+        match self.planted.map(|planted| planted.bug) {
+            Some(Bug::Backend(decorate)) => decorate(backend),
+            _ => backend,
+        }
+    }
+
+    /// The connections as the planted bug has them.
+    pub(super) fn wires(&self, wires: &[Arc<dyn Wire>]) -> Vec<Arc<dyn Wire>> {
+        match self.planted.map(|planted| planted.bug) {
+            Some(Bug::Wire(decorate)) => wires.iter().cloned().map(decorate).collect(),
+            _ => wires.to_vec(),
         }
     }
 
     /// The primitive as the planted bug has it.
     pub(super) fn primitive(&self, kind: PrimitiveKind) -> Box<dyn Primitive> {
-        let wrong = self.planted.and_then(|planted| planted.primitive);
-        wrong.and_then(|wrong| wrong(kind)).unwrap_or_else(|| Box::new(Library(kind)))
+        let wrong = match self.planted.map(|planted| planted.bug) {
+            Some(Bug::Primitive(wrong)) => wrong(kind),
+            _ => None,
+        };
+        wrong.unwrap_or_else(|| Box::new(Library(kind)))
     }
 }
