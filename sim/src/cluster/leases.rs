@@ -46,6 +46,8 @@ pub(crate) struct Forward {
 const SCAN_NS: u64 = 500 * MS;
 /// It revokes at most this many leases a round.
 const SCAN_LIMIT: usize = 500;
+/// A member that has not ticked for so many heartbeats is stalled (`isActive`).
+const MISSED_TICKS: u64 = 3;
 /// A follower asks again after this long if who it asked does not lead.
 const ASK_AGAIN_NS: u64 = 50 * MS;
 /// The goroutines of a scan get to their proposals within this time.
@@ -108,10 +110,27 @@ impl Core {
         if expired.is_empty() {
             return;
         }
-        if self.config.version.late_revocations() {
+        if self.trusts_its_leadership(me) {
             self.propose_revocations(me, expired);
         } else {
             self.await_confirmation(me, Confirm::Revoke(expired));
+        }
+    }
+
+    /// Whether a leader renews and revokes without asking a majority whether it still leads (`ensureLeadership` in etcd's
+    /// `server.go`).
+    fn trusts_its_leadership(&self, me: usize) -> bool {
+        let version = self.config.version;
+        let active = self.now_ns >= self.members[me].stalled_until_ns;
+        version.late_revocations() || version.trusts_active_leader() && active
+    }
+
+    /// A member goes on: if it has missed so many ticks that it knows, it counts as stalled until the next.
+    pub(crate) fn stalled(&mut self, me: usize) {
+        let heartbeat_ns = self.config.heartbeat_ms * MS;
+        if self.now_ns - self.members[me].paused_at_ns >= MISSED_TICKS * heartbeat_ns {
+            let tick_ns = self.chance.random_range(1..=heartbeat_ns);
+            self.members[me].stalled_until_ns = self.now_ns + tick_ns;
         }
     }
 
@@ -140,7 +159,7 @@ impl Core {
     }
 
     fn ask_primary(&mut self, me: usize, ask: LeaseAsk) {
-        if self.config.version.late_revocations() {
+        if self.trusts_its_leadership(me) {
             self.ask_lessor(me, ask);
         } else {
             self.await_confirmation(me, Confirm::Lease(ask));
