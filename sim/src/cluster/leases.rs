@@ -37,6 +37,8 @@ pub(crate) enum AskedBy {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Forward {
     asker: Asker,
+    /// The member that was asked, in which of its starts: a connection to it that lives is waited for.
+    asked: Option<(usize, u32)>,
     lease: i64,
     renew: bool,
     keys: bool,
@@ -153,7 +155,8 @@ impl Core {
             return self.ask_primary(me, LeaseAsk { from: AskedBy::Client(asker), lease, renew });
         }
         let forward = self.fresh_id();
-        self.members[me].forwards.insert(forward, Forward { asker, lease, renew, keys });
+        let question = Forward { asker, asked: None, lease, renew, keys };
+        self.members[me].forwards.insert(forward, question);
         self.await_timeout(me, forward);
         self.send_forward(me, forward);
     }
@@ -249,7 +252,10 @@ impl Core {
                 self.ask_primary(me, LeaseAsk { from: AskedBy::Member(me, forward), lease, renew });
             }
             Some(leader) => {
-                let up = self.members[leader].is_up();
+                let (up, boot) = (self.members[leader].is_up(), self.members[leader].boot);
+                if let Some(asked) = self.members[me].forwards.get_mut(&forward) {
+                    asked.asked = Some((leader, boot));
+                }
                 let sent = self.send_peer(me, leader, PeerMessage::AskLease { forward, lease, renew });
                 if !sent && !up {
                     self.schedule_local(ASK_AGAIN_NS, me, Local::RenewRetry { forward });
@@ -263,9 +269,16 @@ impl Core {
         self.send_forward(me, forward);
     }
 
-    /// Another leader is known: questions that the old one leaves unanswered go to it.
+    /// Another leader is known: it is asked what nobody could be asked before, and what a member that crashed has not
+    /// answered. One that is only cut off is waited for: etcd's HTTP request to it has no other end than its timeout.
     pub(crate) fn forward_again(&mut self, me: usize) {
-        let forwards: Vec<u64> = self.members[me].forwards.keys().copied().collect();
+        let waits = |asked: &Forward| {
+            asked.asked.is_some_and(|(member, boot)| {
+                member != me && self.members[member].is_up() && self.members[member].boot == boot
+            })
+        };
+        let forwards = self.members[me].forwards.iter().filter(|(_, asked)| !waits(asked));
+        let forwards: Vec<u64> = forwards.map(|(&forward, _)| forward).collect();
         for forward in forwards {
             self.schedule_local(ASK_AGAIN_NS, me, Local::RenewRetry { forward });
         }
