@@ -1,5 +1,9 @@
 //! `lease-life`: the cluster lets no lease run out before its time to live has passed since a client sent the last grant or
 //! renewal of it that was answered. Its holder counts from that moment, so whatever it believes rests on this.
+//!
+//! etcd keeps this but for one case that takes much bad luck: an old leader that is cut off goes on to renew, for an election
+//! timeout or so, by itself (since 3.4.34 and 3.5.16, and before 3.4.31 and 3.5.13), and a renewal that had reached the new
+//! leader shortly before replaces the longer time that this one gave every lease. A breach of that kind is etcd's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
