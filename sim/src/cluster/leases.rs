@@ -37,6 +37,8 @@ pub(crate) enum AskedBy {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Forward {
     asker: Asker,
+    /// The member that was asked, in which of its starts: a connection to it that lives is waited for.
+    asked: Option<(usize, u32)>,
     lease: i64,
     renew: bool,
     keys: bool,
@@ -46,6 +48,8 @@ pub(crate) struct Forward {
 const SCAN_NS: u64 = 500 * MS;
 /// It revokes at most this many leases a round.
 const SCAN_LIMIT: usize = 500;
+/// A member that has not ticked for so many heartbeats is stalled (`isActive`).
+const MISSED_TICKS: u64 = 3;
 /// A follower asks again after this long if who it asked does not lead.
 const ASK_AGAIN_NS: u64 = 50 * MS;
 /// The goroutines of a scan get to their proposals within this time.
@@ -108,10 +112,27 @@ impl Core {
         if expired.is_empty() {
             return;
         }
-        if self.config.version.late_revocations() {
+        if self.trusts_its_leadership(me) {
             self.propose_revocations(me, expired);
         } else {
             self.await_confirmation(me, Confirm::Revoke(expired));
+        }
+    }
+
+    /// Whether a leader renews and revokes without asking a majority whether it still leads (`ensureLeadership` in etcd's
+    /// `server.go`).
+    fn trusts_its_leadership(&self, me: usize) -> bool {
+        let version = self.config.version;
+        let active = self.now_ns >= self.members[me].stalled_until_ns;
+        version.late_revocations() || version.trusts_active_leader() && active
+    }
+
+    /// A member goes on: if it has missed so many ticks that it knows, it counts as stalled until the next.
+    pub(crate) fn stalled(&mut self, me: usize) {
+        let heartbeat_ns = self.config.heartbeat_ms * MS;
+        if self.now_ns - self.members[me].paused_at_ns >= MISSED_TICKS * heartbeat_ns {
+            let tick_ns = self.chance.random_range(1..=heartbeat_ns);
+            self.members[me].stalled_until_ns = self.now_ns + tick_ns;
         }
     }
 
@@ -134,13 +155,14 @@ impl Core {
             return self.ask_primary(me, LeaseAsk { from: AskedBy::Client(asker), lease, renew });
         }
         let forward = self.fresh_id();
-        self.members[me].forwards.insert(forward, Forward { asker, lease, renew, keys });
+        let question = Forward { asker, asked: None, lease, renew, keys };
+        self.members[me].forwards.insert(forward, question);
         self.await_timeout(me, forward);
         self.send_forward(me, forward);
     }
 
     fn ask_primary(&mut self, me: usize, ask: LeaseAsk) {
-        if self.config.version.late_revocations() {
+        if self.trusts_its_leadership(me) {
             self.ask_lessor(me, ask);
         } else {
             self.await_confirmation(me, Confirm::Lease(ask));
@@ -230,7 +252,10 @@ impl Core {
                 self.ask_primary(me, LeaseAsk { from: AskedBy::Member(me, forward), lease, renew });
             }
             Some(leader) => {
-                let up = self.members[leader].is_up();
+                let (up, boot) = (self.members[leader].is_up(), self.members[leader].boot);
+                if let Some(asked) = self.members[me].forwards.get_mut(&forward) {
+                    asked.asked = Some((leader, boot));
+                }
                 let sent = self.send_peer(me, leader, PeerMessage::AskLease { forward, lease, renew });
                 if !sent && !up {
                     self.schedule_local(ASK_AGAIN_NS, me, Local::RenewRetry { forward });
@@ -244,9 +269,16 @@ impl Core {
         self.send_forward(me, forward);
     }
 
-    /// Another leader is known: questions that the old one leaves unanswered go to it.
+    /// Another leader is known: it is asked what nobody could be asked before, and what a member that crashed has not
+    /// answered. One that is only cut off is waited for: etcd's HTTP request to it has no other end than its timeout.
     pub(crate) fn forward_again(&mut self, me: usize) {
-        let forwards: Vec<u64> = self.members[me].forwards.keys().copied().collect();
+        let waits = |asked: &Forward| {
+            asked.asked.is_some_and(|(member, boot)| {
+                member != me && self.members[member].is_up() && self.members[member].boot == boot
+            })
+        };
+        let forwards = self.members[me].forwards.iter().filter(|(_, asked)| !waits(asked));
+        let forwards: Vec<u64> = forwards.map(|(&forward, _)| forward).collect();
         for forward in forwards {
             self.schedule_local(ASK_AGAIN_NS, me, Local::RenewRetry { forward });
         }

@@ -51,6 +51,17 @@ impl EtcdVersion {
         }
     }
 
+    /// Whether a leader whose loop is not stalled renews and revokes leases without asking a majority whether it still leads
+    /// (`isActive` in etcd's `server.go`; etcd 18428, since 3.4.34 and 3.5.16). One that is only cut off does so, until
+    /// it steps down.
+    pub fn trusts_active_leader(self) -> bool {
+        match self {
+            Self::V3_4(patch) => patch >= 34,
+            Self::V3_5(patch) => patch >= 16,
+            Self::V3_6(_) | Self::V3_7(_) => true,
+        }
+    }
+
     /// Whether a member asks for votes without a new term first, so that one that comes back leaves a healthy leader
     /// alone (`--pre-vote`, on by default since 3.5).
     pub fn pre_vote_default(self) -> bool {
