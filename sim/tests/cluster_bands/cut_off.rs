@@ -1,0 +1,173 @@
+//! What a member that is cut off from the others answers: of its own state what is asked for serializable, as long as it
+//! knows of a leader; and nothing else, at no time, as if it still had a say.
+
+use std::time::Duration;
+
+use futures_util::future::join;
+use tenure::{Code, Instant};
+
+use crate::band::Behaviour;
+use crate::cluster::{Client, Lead, Outcome, PATIENCE, RawWatch, TestCluster, View, is_no_leader, others};
+use crate::elections::{note_leader, note_stepping_down, succession};
+use crate::log::Log;
+
+/// Cuts the leader off.
+pub(crate) async fn leader(cluster: &mut impl TestCluster, log: &mut Log) {
+    let client = cluster.client().clone();
+    let prefix = client.name("cut-leader");
+    let old = prepare(&client, &prefix).await;
+    cluster.isolate(old.member);
+    let knows_until = old.since + client.settings.election() - 2 * tick(&client);
+    reads_old(&client, old.member, &prefix, knows_until, log).await;
+    let (wrong, seen) = join(
+        has_no_say(&client, old.member, &prefix, 3 * client.settings.election()),
+        succession(&client, &old, true),
+    )
+    .await;
+    log.wrong.extend(wrong);
+    note_leader(&seen, &old, Behaviour::LeaderAfterPartition, log);
+    note_stepping_down(&seen, &old, Behaviour::CutLeaderStepsDown, log);
+    if seen.both_led {
+        log.count("leader cut off: for a while two claim to lead");
+    }
+    if let Some((new, _)) = seen.new {
+        let put = client.put(new, &format!("{prefix}value"), "new", client.now() + PATIENCE).await;
+        log.expect(matches!(put, Some(Ok(_))), || format!("the new leader does not serve: {put:?}"));
+    }
+    refuses(&client, old.member, &prefix, log).await;
+    cluster.heal();
+    has_one_value(&client, &prefix, "new", log).await;
+}
+
+/// Cuts a follower off, one that is watched.
+pub(crate) async fn follower(cluster: &mut impl TestCluster, log: &mut Log) {
+    let client = cluster.client().clone();
+    let prefix = client.name("cut-follower");
+    let before = client.steady().await;
+    let follower = others(before.member).next().unwrap_or(0);
+    let mut watch = client.watch(follower, &prefix).await;
+    let lead = prepare(&client, &prefix).await;
+    if lead.member == follower {
+        return log.count("follower cut off: it had become the leader before");
+    }
+    let opening = watch.events(&client, 1, client.now() + PATIENCE).await;
+    log.expect(opening.0.len() == 1, || format!("the watch misses what came before the cut: {opening:?}"));
+    cluster.isolate(follower);
+    let put = client.put(lead.member, &format!("{prefix}value"), "new", client.now() + PATIENCE).await;
+    log.expect(matches!(put, Some(Ok(_))), || format!("the majority does not serve: {put:?}"));
+    let knows_until = lead.since + client.settings.election() - 2 * tick(&client);
+    reads_old(&client, follower, &prefix, knows_until, log).await;
+    let (wrong, (noticed, ended)) = join(
+        has_no_say(&client, follower, &prefix, 3 * client.settings.election()),
+        join(notices(&client, follower), ends(&client, &mut watch)),
+    )
+    .await;
+    log.wrong.extend(wrong);
+    match noticed {
+        Some(at) => log.took(Behaviour::FollowerNotices, at.saturating_since(lead.since)),
+        None => log.wrong.push(format!("{}: never", Behaviour::FollowerNotices)),
+    }
+    match ended {
+        Ok(at) => log.took(Behaviour::StreamEnds, at.saturating_since(lead.since)),
+        Err(wrong) => log.wrong.push(wrong),
+    }
+    refuses(&client, follower, &prefix, log).await;
+    cluster.heal();
+    has_one_value(&client, &prefix, "new", log).await;
+}
+
+fn tick(client: &Client) -> Duration {
+    Duration::from_millis(client.settings.heartbeat_ms)
+}
+
+/// Writes the old value, and waits until everybody has it.
+async fn prepare(client: &Client, prefix: &str) -> Lead {
+    let give_up_at = client.now() + PATIENCE;
+    loop {
+        let lead = client.steady().await;
+        let put = client.put(lead.member, &format!("{prefix}value"), "old", client.now() + PATIENCE).await;
+        if matches!(put, Some(Ok(_))) {
+            return client.steady().await;
+        }
+        assert!(client.now() < give_up_at, "a healthy cluster does not serve: {put:?}");
+    }
+}
+
+/// Serializable reads at a member that was just cut off: it reads from its own state as long as it takes somebody for the
+/// leader, at least `knows_until`.
+async fn reads_old(client: &Client, member: usize, prefix: &str, knows_until: Instant, log: &mut Log) {
+    let read = client.read(member, &format!("{prefix}value"), true, client.now() + PATIENCE).await;
+    let in_time = client.now() < knows_until;
+    match &read {
+        Some(Ok(Some(value))) if value == "old" => log.count("cut off: it reads its own state"),
+        Some(Err(status)) if is_no_leader(status) && !in_time => {}
+        other => log.wrong.push(format!("a serializable read at a cut-off member ({in_time}): {other:?}")),
+    }
+}
+
+/// Asks a cut-off member for what it has no say in, and gives what was wrong with its answers.
+async fn has_no_say(client: &Client, member: usize, prefix: &str, patience: Duration) -> Vec<String> {
+    let deadline = client.now() + patience;
+    let (value, lost) = (format!("{prefix}value"), format!("{prefix}lost"));
+    let asked =
+        join(client.read(member, &value, false, deadline), client.put(member, &lost, "of no use", deadline));
+    let (read, put) = asked.await;
+    let mut wrong = Vec::new();
+    if let Some(Ok(value)) = &read {
+        wrong.push(format!("a cut-off member answered a linearizable read with {value:?}"));
+    }
+    if let Some(Ok(answer)) = &put {
+        wrong.push(format!("a cut-off member took a write: {answer:?}"));
+    }
+    for status in read.and_then(Result::err).into_iter().chain(put.and_then(Result::err)) {
+        if ![Code::Unavailable, Code::DeadlineExceeded].contains(&status.code) {
+            wrong.push(format!("a cut-off member refused with {status:?}"));
+        }
+    }
+    wrong
+}
+
+/// A member that has found out that it has no leader refuses all at once.
+async fn refuses(client: &Client, member: usize, prefix: &str, log: &mut Log) {
+    let (value, deadline) = (format!("{prefix}value"), client.now() + PATIENCE);
+    for serializable in [true, false] {
+        let read = client.read(member, &value, serializable, deadline).await;
+        let refused = matches!(&read, Some(Err(status)) if is_no_leader(status));
+        log.expect(refused, || {
+            format!("without a leader a read (serializable: {serializable}) was answered with {read:?}")
+        });
+    }
+    let put: Outcome = client.put(member, &format!("{prefix}refused"), "", deadline).await;
+    let refused = matches!(&put, Some(Err(status)) if is_no_leader(status));
+    log.expect(refused, || format!("without a leader a write was answered with {put:?}"));
+}
+
+/// When a member was first seen to know of no leader.
+async fn notices(client: &Client, member: usize) -> Option<Instant> {
+    let give_up_at = client.now() + PATIENCE;
+    while client.now() < give_up_at {
+        if client.view(member).await == View::NoLeader {
+            return Some(client.now());
+        }
+        client.look_later().await;
+    }
+    None
+}
+
+/// When a cut-off member's watch ended; it must not tell anything before.
+async fn ends(client: &Client, watch: &mut RawWatch) -> Result<Instant, String> {
+    match watch.next(client, client.now() + PATIENCE).await {
+        Some(Err(status)) if is_no_leader(&status) => Ok(client.now()),
+        other => Err(format!("a cut-off member's watch told {other:?}")),
+    }
+}
+
+/// When all is healed: all members agree, and on what the majority wrote.
+async fn has_one_value(client: &Client, prefix: &str, wanted: &str, log: &mut Log) {
+    let kvs = client.agreed(prefix).await;
+    let value = kvs.iter().find(|kv| kv.key.ends_with(b"/value")).map(|kv| &kv.value[..]);
+    log.expect(value == Some(wanted.as_bytes()), || format!("after the cut healed there is {kvs:?}"));
+    log.expect(!kvs.iter().any(|kv| kv.key.ends_with(b"/refused")), || {
+        format!("what was refused was written: {kvs:?}")
+    });
+}

@@ -1,0 +1,92 @@
+//! The life of leases that nobody renews: with one leader, and when the leader is killed meanwhile.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tenure::Instant;
+use tenure::kv::{Put, Request, Response};
+
+use crate::band::Behaviour;
+use crate::cluster::{Client, PATIENCE, TestCluster};
+use crate::elections::succession;
+use crate::log::Log;
+
+/// Grants a lease and puts a key that lives by it. Gives when it was asked for, and the time to live that it got.
+async fn grant(client: &Client, member: usize, key: &str, ttl_s: u64) -> (Instant, u64) {
+    let asked_at = client.now();
+    let deadline = asked_at + PATIENCE;
+    let ttl = i64::try_from(ttl_s).expect("a short lease");
+    let grant = match client.ask(member, Request::LeaseGrant { id: 0, ttl_s: ttl }, deadline).await {
+        Some(Ok(Response::LeaseGrant { grant, .. })) => grant,
+        other => panic!("a grant was answered with {other:?}"),
+    };
+    let put = client.ask(member, Request::Put(Put::new(key, "").lease(grant.id)), deadline).await;
+    assert!(matches!(put, Some(Ok(_))), "a put with a lease was answered with {put:?}");
+    (asked_at, u64::try_from(grant.ttl_s).expect("a time to live"))
+}
+
+/// When a key was first seen to be gone. Whoever has no leader is asked again.
+async fn gone(client: &Client, member: usize, key: &str) -> Option<Instant> {
+    let give_up_at = client.now() + PATIENCE;
+    while client.now() < give_up_at {
+        if let Some(Ok(None)) = client.read(member, key, true, give_up_at).await {
+            return Some(client.now());
+        }
+        client.look_later().await;
+    }
+    None
+}
+
+/// Leases of several times to live that begin at several phases of the lessor's loop.
+pub(crate) async fn not_renewed(cluster: &mut impl TestCluster, log: &mut Log) {
+    const PHASES: u32 = 3;
+    let client = cluster.client().clone();
+    let prefix = client.name("leases");
+    let lead = client.steady().await;
+    let shortest_s = client.settings.min_ttl_s();
+    let (begin, client, prefix) = (client.now(), &client, &prefix);
+    let each = (1..=3).flat_map(|ttl_s| (0..PHASES).map(move |phase| (ttl_s, phase)));
+    let lives = each.map(|(ttl_s, phase)| async move {
+        client.sleep_until(begin + phase * Duration::from_millis(170)).await;
+        let key = format!("{prefix}{ttl_s}-{phase}");
+        let (asked_at, granted_s) = grant(client, lead.member, &key, ttl_s).await;
+        // None can be gone before half its time, not even one that dies early.
+        client.sleep_until(asked_at + Duration::from_millis(500 * granted_s - 100)).await;
+        let gone_at = gone(client, lead.member, &key).await;
+        (ttl_s, granted_s, gone_at.map(|at| at.saturating_since(asked_at)))
+    });
+    for (asked_s, granted_s, lived) in join_all(lives).await {
+        log.expect(granted_s == asked_s.max(shortest_s), || {
+            format!("a lease of {asked_s} s was asked for and one of {granted_s} s granted")
+        });
+        match lived {
+            Some(span) => log.took(Behaviour::LeaseLives(granted_s), span),
+            None => log.wrong.push(format!("a lease of {granted_s} s lives for ever")),
+        }
+    }
+}
+
+/// A lease whose leader is killed: the next gives it its time again.
+pub(crate) async fn orphaned(cluster: &mut impl TestCluster, log: &mut Log) {
+    let client = cluster.client().clone();
+    let key = format!("{}key", client.name("orphan"));
+    let (ttl_s, killed_after_s) = client.settings.orphaned_lease_s();
+    let before = client.steady().await;
+    let (asked_at, granted_s) = grant(&client, before.member, &key, ttl_s).await;
+    log.expect(granted_s == ttl_s, || format!("a lease of {granted_s} s was granted instead of {ttl_s} s"));
+    client.sleep_until(asked_at + Duration::from_secs(killed_after_s)).await;
+    let old = client.steady().await;
+    cluster.kill(old.member);
+    let seen = succession(&client, &old, false).await;
+    match seen.new {
+        Some((new, led_at)) => match gone(&client, new, &key).await {
+            Some(at) => {
+                log.took(Behaviour::LeaseOrphaned, at.saturating_since(old.since));
+                log.took(Behaviour::LeaseUnderNewLeader, at.saturating_since(led_at));
+            }
+            None => log.wrong.push("an orphaned lease lives for ever".to_owned()),
+        },
+        None => log.wrong.push("a killed leader has no successor".to_owned()),
+    }
+    cluster.restart(old.member);
+}

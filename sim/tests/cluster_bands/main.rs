@@ -1,0 +1,122 @@
+//! Whether the simulated cluster behaves as a real one: one script, the same client and the same bands, computed from the
+//! settings, for both. `cargo test -p tenure-sim --test cluster_bands -- --nocapture` prints the table; with
+//! `TENURE_BANDS_DEFAULT=1` the real cluster is also tried with etcd's default settings, which takes some minutes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "worlds and real processes are run from real threads")]
+#![cfg(target_os = "linux")]
+
+mod band;
+mod cluster;
+mod cut_off;
+mod elections;
+mod leases;
+mod log;
+mod real;
+mod script;
+mod simulated;
+mod watches;
+
+use tenure_sim::cluster::Planted;
+
+use band::{Behaviour, Settings};
+use log::{Log, table};
+use script::Rounds;
+
+/// So many seeds each go through every script.
+const SEEDS: std::ops::Range<u64> = 0..50;
+
+const ONCE: Rounds = Rounds { failovers: 1, losses: 1, cuts: 1, short_cuts: 1, orphans: 1, leases: 1 };
+
+/// What the real cluster goes through.
+const REAL: Rounds = Rounds { failovers: 4, losses: 3, cuts: 3, short_cuts: 3, orphans: 2, leases: 1 };
+
+/// What is wrong with what a cluster showed.
+fn faults(of: &str, log: &Log, settings: Settings, late: log::Late) -> Vec<String> {
+    let wrong = log.wrong.iter().cloned().chain(log.out_of_band(settings, late));
+    wrong.map(|wrong| format!("{of}: {wrong}")).collect()
+}
+
+#[test]
+fn the_simulated_and_the_real_cluster_keep_to_the_same_bands() {
+    let mut wrong = Vec::new();
+    for settings in [Settings::QUICK, Settings::DEFAULT] {
+        let simulated = simulated::run_seeds(SEEDS, settings, None, ONCE);
+        wrong.extend(faults("simulated", &simulated, settings, simulated::late(settings)));
+        let tried = settings == Settings::QUICK || std::env::var_os("TENURE_BANDS_DEFAULT").is_some();
+        let real = if tried { real::run(settings, REAL) } else { Log::default() };
+        wrong.extend(faults("real", &real, settings, real::LATE));
+        println!("{}", table(settings, &simulated, &real));
+        if tried {
+            let untried = simulated.took_ms.keys().filter(|behaviour| !real.took_ms.contains_key(behaviour));
+            wrong.extend(untried.map(|behaviour| format!("real: {behaviour}: not seen once")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_shortest_lease_follows_from_the_election_timeout() {
+    for settings in [Settings::QUICK, Settings::DEFAULT] {
+        assert_eq!(real::granted_ttl_s(settings), settings.min_ttl_s().cast_signed(), "{settings}");
+    }
+}
+
+/// What the bands and the scripts find wrong with some simulated clusters, judged by the bands of `judged_by`.
+fn found(settings: Settings, planted: Option<Planted>, rounds: Rounds, judged_by: Settings) -> Vec<String> {
+    let log = simulated::run_seeds(0..6, settings, planted, rounds);
+    faults("", &log, judged_by, simulated::late(judged_by))
+}
+
+#[test]
+fn a_cluster_of_other_settings_is_out_of_every_band_of_elections() {
+    let rounds = Rounds { failovers: 1, losses: 1, cuts: 1, ..Rounds::default() };
+    for (settings, judged_by) in [(Settings::QUICK, Settings::DEFAULT), (Settings::DEFAULT, Settings::QUICK)]
+    {
+        let found = found(settings, None, rounds, judged_by);
+        for behaviour in [
+            Behaviour::LeaderAfterKill,
+            Behaviour::LeaderAfterPause,
+            Behaviour::LeaderAfterPartition,
+            Behaviour::CutLeaderStepsDown,
+            Behaviour::LeaderAfterDeaf,
+            Behaviour::DeafLeaderStepsDown,
+            Behaviour::LeaderAfterMute,
+            Behaviour::MuteLeaderStepsDown,
+            Behaviour::FollowerNotices,
+            Behaviour::StreamEnds,
+        ] {
+            let words = behaviour.to_string();
+            assert!(found.iter().any(|fault| fault.contains(&words)), "{settings}: {words}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn leases_that_die_early_are_out_of_their_bands() {
+    let rounds = Rounds { orphans: 1, leases: 1, ..Rounds::default() };
+    let found = found(Settings::QUICK, Some(Planted::LeaseDiesEarly), rounds, Settings::QUICK);
+    for behaviour in [
+        Behaviour::LeaseLives(1),
+        Behaviour::LeaseLives(2),
+        Behaviour::LeaseLives(3),
+        Behaviour::LeaseOrphaned,
+        Behaviour::LeaseUnderNewLeader,
+    ] {
+        let words = behaviour.to_string();
+        assert!(found.iter().any(|fault| fault.contains(&words)), "{words}: {found:?}");
+    }
+}
+
+#[test]
+fn a_cut_off_member_that_answers_linearizable_reads_is_found_out() {
+    let rounds = Rounds { cuts: 1, ..Rounds::default() };
+    let found = found(Settings::QUICK, Some(Planted::StaleReads), rounds, Settings::QUICK);
+    assert!(found.iter().any(|fault| fault.contains("answered a linearizable read")), "{found:?}");
+}
+
+#[test]
+fn a_watch_that_loses_what_it_resumes_from_is_found_out() {
+    let rounds = Rounds { failovers: 1, ..Rounds::default() };
+    let found = found(Settings::QUICK, Some(Planted::WatchSkipsAtResume), rounds, Settings::QUICK);
+    assert!(found.iter().any(|fault| fault.contains("the resuming watch told")), "{found:?}");
+}
