@@ -48,6 +48,8 @@ pub(crate) struct Member {
     pub(crate) hearing: bool,
     /// When it last did, if it does not now.
     pub(crate) last_heard_ns: u64,
+    /// Until then, after it stood still, no tick has come yet.
+    pub(crate) ticks_again_ns: u64,
     pub(crate) election: Alarm,
     pub(crate) quorum: Alarm,
     pub(crate) leaderless: Alarm,
@@ -179,6 +181,7 @@ impl Member {
             leader: None,
             hearing: false,
             last_heard_ns: 0,
+            ticks_again_ns: 0,
             election: Alarm::default(),
             quorum: Alarm::default(),
             leaderless: Alarm::default(),

@@ -61,6 +61,7 @@ pub(crate) enum Behaviour {
     FollowerNotices,
     StreamEnds,
     WatchCatchesUp,
+    RequestTimesOut,
     /// The lease was granted for so many seconds.
     LeaseLives(u64),
     LeaseOrphaned,
@@ -107,6 +108,8 @@ impl Behaviour {
             Self::StreamEnds => Band::between(election.least_ms + 2 * timeout, 5 * timeout),
             // The next heartbeat shows the leader what the follower lacks.
             Self::WatchCatchesUp => Band::between(0, 2 * tick),
+            // `ReqTimeout` in `config/config.go`.
+            Self::RequestTimesOut => Band::between(5_000 + 2 * timeout, 5_000 + 2 * timeout),
             Self::LeaseLives(ttl_s) => Band::between(1_000 * ttl_s, 1_000 * ttl_s + SCAN_MS),
             // A new leader gives every lease an election timeout and its full time again.
             Self::LeaseOrphaned => {
@@ -146,6 +149,7 @@ impl fmt::Display for Behaviour {
             Self::FollowerNotices => "follower cut off: it has no leader",
             Self::StreamEnds => "follower cut off: its watches end",
             Self::WatchCatchesUp => "short cut healed: a watch catches up",
+            Self::RequestTimesOut => "member cut off: a request times out",
             Self::LeaseLives(ttl_s) => return f.pad(&format!("lease of {ttl_s} s, not renewed: gone")),
             Self::LeaseOrphaned => "lease, leader killed: gone after that",
             Self::LeaseUnderNewLeader => "the same, after the new leader was seen",

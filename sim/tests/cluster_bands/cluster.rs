@@ -102,6 +102,13 @@ impl Client {
         self.runtime.sleep_until(at).await;
     }
 
+    /// Waits for a part of an election timeout, another each time, so that what comes next does not always meet the members'
+    /// timers at the same place.
+    pub(crate) async fn out_of_step(&self) {
+        let part = self.names.fetch_add(1, Ordering::Relaxed) * 7 % 11;
+        self.sleep_until(self.now() + self.settings.election() * part / 11).await;
+    }
+
     /// Waits until it is time to look again.
     pub(crate) async fn look_later(&self) {
         self.sleep_until(self.now() + self.settings.look_every()).await;
@@ -211,6 +218,15 @@ impl Client {
             }
             assert!(self.now() < give_up_at, "the members do not come to agree: {each:?}");
             self.look_later().await;
+        }
+    }
+
+    /// How many keys are below `prefix`, linearizable, as one member says.
+    pub(crate) async fn count(&self, member: usize, prefix: &str) -> Option<usize> {
+        let range = Request::Range(Range::prefix(prefix));
+        match self.ask(member, range, self.now() + PATIENCE).await? {
+            Ok(Response::Range(range)) => Some(range.kvs.len()),
+            Ok(_) | Err(_) => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Leaders that are lost in every way, and what follows: when the old one steps down, when a new one leads.
 
 use tenure::Instant;
+use tenure::kv::Request;
 
 use crate::band::Behaviour;
 use crate::cluster::{Client, Lead, PATIENCE, TestCluster, View, others};
@@ -82,6 +83,7 @@ pub(crate) fn note_stepping_down(seen: &Succession, old: &Lead, behaviour: Behav
 /// Loses a leader, waits for the next, and mends it.
 pub(crate) async fn leader_lost(cluster: &mut impl TestCluster, loss: Loss, log: &mut Log) {
     let client = cluster.client().clone();
+    client.out_of_step().await;
     let old = client.steady().await;
     match loss {
         Loss::Pause => cluster.pause(old.member),
@@ -89,6 +91,10 @@ pub(crate) async fn leader_lost(cluster: &mut impl TestCluster, loss: Loss, log:
         Loss::Mute => others(old.member).for_each(|other| cluster.cut(old.member, other)),
     }
     let seen = succession(&client, &old, loss != Loss::Pause).await;
+    if loss == Loss::Pause {
+        let answer = client.ask(old.member, Request::Status, client.now() + client.settings.election()).await;
+        log.expect(answer.is_none(), || format!("a stopped member answers: {answer:?}"));
+    }
     match loss {
         Loss::Pause => {
             cluster.resume(old.member);

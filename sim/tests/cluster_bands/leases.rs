@@ -11,8 +11,16 @@ use crate::cluster::{Client, PATIENCE, TestCluster};
 use crate::elections::succession;
 use crate::log::Log;
 
-/// Grants a lease and puts a key that lives by it. Gives when it was asked for, and the time to live that it got.
-async fn grant(client: &Client, member: usize, key: &str, ttl_s: u64) -> (Instant, u64) {
+/// A lease as it was granted, with a key that lives by it.
+struct Granted {
+    lease: i64,
+    ttl_s: u64,
+    /// When it was asked for.
+    asked_at: Instant,
+}
+
+/// Grants a lease and puts a key that lives by it.
+async fn grant(client: &Client, member: usize, key: &str, ttl_s: u64) -> Granted {
     let asked_at = client.now();
     let deadline = asked_at + PATIENCE;
     let ttl = i64::try_from(ttl_s).expect("a short lease");
@@ -22,7 +30,7 @@ async fn grant(client: &Client, member: usize, key: &str, ttl_s: u64) -> (Instan
     };
     let put = client.ask(member, Request::Put(Put::new(key, "").lease(grant.id)), deadline).await;
     assert!(matches!(put, Some(Ok(_))), "a put with a lease was answered with {put:?}");
-    (asked_at, u64::try_from(grant.ttl_s).expect("a time to live"))
+    Granted { lease: grant.id, ttl_s: u64::try_from(grant.ttl_s).expect("a time to live"), asked_at }
 }
 
 /// When a key was first seen to be gone. Whoever has no leader is asked again.
@@ -49,7 +57,7 @@ pub(crate) async fn not_renewed(cluster: &mut impl TestCluster, log: &mut Log) {
     let lives = each.map(|(ttl_s, phase)| async move {
         client.sleep_until(begin + phase * Duration::from_millis(170)).await;
         let key = format!("{prefix}{ttl_s}-{phase}");
-        let (asked_at, granted_s) = grant(client, lead.member, &key, ttl_s).await;
+        let Granted { asked_at, ttl_s: granted_s, .. } = grant(client, lead.member, &key, ttl_s).await;
         // None can be gone before half its time, not even one that dies early.
         client.sleep_until(asked_at + Duration::from_millis(500 * granted_s - 100)).await;
         let gone_at = gone(client, lead.member, &key).await;
@@ -72,7 +80,7 @@ pub(crate) async fn orphaned(cluster: &mut impl TestCluster, log: &mut Log) {
     let key = format!("{}key", client.name("orphan"));
     let (ttl_s, killed_after_s) = client.settings.orphaned_lease_s();
     let before = client.steady().await;
-    let (asked_at, granted_s) = grant(&client, before.member, &key, ttl_s).await;
+    let Granted { asked_at, ttl_s: granted_s, .. } = grant(&client, before.member, &key, ttl_s).await;
     log.expect(granted_s == ttl_s, || format!("a lease of {granted_s} s was granted instead of {ttl_s} s"));
     client.sleep_until(asked_at + Duration::from_secs(killed_after_s)).await;
     let old = client.steady().await;
@@ -89,4 +97,45 @@ pub(crate) async fn orphaned(cluster: &mut impl TestCluster, log: &mut Log) {
         None => log.wrong.push("a killed leader has no successor".to_owned()),
     }
     cluster.restart(old.member);
+}
+
+/// Stops the leader for longer than the leases live that it knows of, while they are renewed elsewhere, and looks what it
+/// does to them when it goes on.
+pub(crate) async fn outlived(cluster: &mut impl TestCluster, log: &mut Log) {
+    const LEASES: u32 = 8;
+    let client = cluster.client().clone();
+    let prefix = client.name("outlived");
+    let ttl_s = 2 + client.settings.min_ttl_s();
+    let mut leases = Vec::new();
+    let lead = client.steady().await;
+    for number in 0..LEASES {
+        leases.push(grant(&client, lead.member, &format!("{prefix}{number}"), ttl_s).await.lease);
+    }
+    let old = client.steady().await;
+    cluster.pause(old.member);
+    let Some((other, _)) = succession(&client, &old, false).await.new else {
+        return log.wrong.push("a stopped leader has no successor".to_owned());
+    };
+    let ttl = Duration::from_secs(ttl_s);
+    let resumed_at = client.now() + ttl + client.settings.election() * 2;
+    renew_until(&client, other, &leases, resumed_at).await;
+    let before = client.count(other, &prefix).await;
+    log.expect(before == Some(LEASES as usize), || format!("of the renewed leases {before:?} are left"));
+    cluster.resume(old.member);
+    renew_until(&client, other, &leases, client.now() + ttl / 3).await;
+    let after = client.agreed(&prefix).await.len();
+    log.answered(match after {
+        _ if before != Some(after) => "leader stopped for a lease's time: it revokes live leases".to_owned(),
+        _ => "leader stopped for a lease's time: it lets live leases be".to_owned(),
+    });
+}
+
+/// Renews leases at one member again and again.
+async fn renew_until(client: &Client, member: usize, leases: &[i64], until: Instant) {
+    while client.now() < until {
+        let deadline = client.now() + client.settings.election();
+        let renewals = leases.iter().map(|&id| client.ask(member, Request::LeaseKeepAlive { id }, deadline));
+        join_all(renewals).await;
+        client.sleep_until(client.now() + client.settings.election() / 2).await;
+    }
 }

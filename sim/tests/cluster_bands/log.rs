@@ -1,7 +1,7 @@
 //! What was seen: how long things took, what was wrong, what happened how often; and the table that holds two clusters'
 //! times against the bands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub(crate) struct Log {
     pub(crate) wrong: Vec<String>,
     /// How often something happened that may happen.
     pub(crate) counts: BTreeMap<&'static str, u32>,
+    /// How often a member that had no say answered what to what.
+    pub(crate) answers: BTreeMap<String, u32>,
 }
 
 impl Log {
@@ -34,14 +36,21 @@ impl Log {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    /// Takes in what another cluster, named `of`, showed.
-    pub(crate) fn add(&mut self, of: &str, other: Self) {
+    pub(crate) fn answered(&mut self, what: String) {
+        *self.answers.entry(what).or_default() += 1;
+    }
+
+    /// Takes in what another log holds.
+    pub(crate) fn add(&mut self, other: Self) {
         for (behaviour, took_ms) in other.took_ms {
             self.took_ms.entry(behaviour).or_default().extend(took_ms);
         }
-        self.wrong.extend(other.wrong.into_iter().map(|wrong| format!("{of}: {wrong}")));
+        self.wrong.extend(other.wrong);
         for (what, count) in other.counts {
             *self.counts.entry(what).or_default() += count;
+        }
+        for (what, count) in other.answers {
+            *self.answers.entry(what).or_default() += count;
         }
     }
 
@@ -111,9 +120,15 @@ pub(crate) fn table(settings: Settings, simulated: &Log, real: &Log) -> String {
         let real = real.took_ms.get(&behaviour).map_or(&[][..], Vec::as_slice);
         let _ = writeln!(text, "{}", Row { behaviour, settings, simulated: took_ms, real });
     }
-    for (&what, count) in &simulated.counts {
-        let real = real.counts.get(what).copied().unwrap_or(0);
-        let _ = writeln!(text, "{what:<65} {count:>18} {real:>18}");
+    let counts = |log: &Log| -> BTreeMap<String, u32> {
+        let counts = log.counts.iter().map(|(&what, &count)| (what.to_owned(), count));
+        counts.chain(log.answers.iter().map(|(what, &count)| (what.clone(), count))).collect()
+    };
+    let (simulated, real) = (counts(simulated), counts(real));
+    let both: BTreeSet<&String> = simulated.keys().chain(real.keys()).collect();
+    for what in both {
+        let count = |counts: &BTreeMap<String, u32>| counts.get(what).copied().unwrap_or(0);
+        let _ = writeln!(text, "{what:<65} {:>18} {:>18}", count(&simulated), count(&real));
     }
     text
 }

@@ -16,6 +16,8 @@ mod script;
 mod simulated;
 mod watches;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use tenure_sim::cluster::Planted;
 
 use band::{Behaviour, Settings};
@@ -25,10 +27,34 @@ use script::Rounds;
 /// So many seeds each go through every script.
 const SEEDS: std::ops::Range<u64> = 0..50;
 
-const ONCE: Rounds = Rounds { failovers: 1, losses: 1, cuts: 1, short_cuts: 1, orphans: 1, leases: 1 };
+const ONCE: Rounds = Rounds {
+    failovers: 1,
+    losses: 1,
+    cuts: 1,
+    long_cuts: 1,
+    short_cuts: 1,
+    orphans: 1,
+    outlived: 1,
+    leases: 1,
+};
 
 /// What the real cluster goes through.
-const REAL: Rounds = Rounds { failovers: 4, losses: 3, cuts: 3, short_cuts: 3, orphans: 2, leases: 1 };
+const REAL: Rounds = Rounds {
+    failovers: 6,
+    losses: 5,
+    cuts: 5,
+    long_cuts: 1,
+    short_cuts: 4,
+    orphans: 3,
+    outlived: 2,
+    leases: 2,
+};
+
+/// Real clusters are not to wait for a core that simulated ones have.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What is wrong with what a cluster showed.
 fn faults(of: &str, log: &Log, settings: Settings, late: log::Late) -> Vec<String> {
@@ -38,6 +64,7 @@ fn faults(of: &str, log: &Log, settings: Settings, late: log::Late) -> Vec<Strin
 
 #[test]
 fn the_simulated_and_the_real_cluster_keep_to_the_same_bands() {
+    let _alone = alone();
     let mut wrong = Vec::new();
     for settings in [Settings::QUICK, Settings::DEFAULT] {
         let simulated = simulated::run_seeds(SEEDS, settings, None, ONCE);
@@ -49,6 +76,8 @@ fn the_simulated_and_the_real_cluster_keep_to_the_same_bands() {
         if tried {
             let untried = simulated.took_ms.keys().filter(|behaviour| !real.took_ms.contains_key(behaviour));
             wrong.extend(untried.map(|behaviour| format!("real: {behaviour}: not seen once")));
+            let unknown = real.answers.keys().filter(|answer| !simulated.answers.contains_key(*answer));
+            wrong.extend(unknown.map(|answer| format!("no simulated cluster answers so: {answer}")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -56,6 +85,7 @@ fn the_simulated_and_the_real_cluster_keep_to_the_same_bands() {
 
 #[test]
 fn the_shortest_lease_follows_from_the_election_timeout() {
+    let _alone = alone();
     for settings in [Settings::QUICK, Settings::DEFAULT] {
         assert_eq!(real::granted_ttl_s(settings), settings.min_ttl_s().cast_signed(), "{settings}");
     }
@@ -63,6 +93,7 @@ fn the_shortest_lease_follows_from_the_election_timeout() {
 
 /// What the bands and the scripts find wrong with some simulated clusters, judged by the bands of `judged_by`.
 fn found(settings: Settings, planted: Option<Planted>, rounds: Rounds, judged_by: Settings) -> Vec<String> {
+    let _alone = alone();
     let log = simulated::run_seeds(0..6, settings, planted, rounds);
     faults("", &log, judged_by, simulated::late(judged_by))
 }
@@ -111,7 +142,7 @@ fn leases_that_die_early_are_out_of_their_bands() {
 fn a_cut_off_member_that_answers_linearizable_reads_is_found_out() {
     let rounds = Rounds { cuts: 1, ..Rounds::default() };
     let found = found(Settings::QUICK, Some(Planted::StaleReads), rounds, Settings::QUICK);
-    assert!(found.iter().any(|fault| fault.contains("answered a linearizable read")), "{found:?}");
+    assert!(found.iter().any(|fault| fault.contains("answered a read")), "{found:?}");
 }
 
 #[test]

@@ -146,8 +146,9 @@ pub(crate) fn run_seeds(
                     if seed >= seeds.end {
                         return;
                     }
-                    let log = run(seed, settings, planted, rounds);
-                    all.lock().expect("no panic").add(&format!("seed {seed}"), log);
+                    let mut log = run(seed, settings, planted, rounds);
+                    log.wrong.iter_mut().for_each(|wrong| *wrong = format!("seed {seed}: {wrong}"));
+                    all.lock().expect("no panic").add(log);
                 }
             });
         }

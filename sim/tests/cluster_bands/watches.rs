@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use futures_util::StreamExt;
 use futures_util::future::{join, join_all};
-use tenure::kv::{KeyValue, Op, Put, Txn, WatchRequest};
+use tenure::kv::{KeyValue, Op, Put, Request, Txn, WatchRequest};
 use tenure::{Backend, CallError, WatchMessage, WatchStream, within};
 
 use crate::band::Behaviour;
@@ -13,7 +13,7 @@ use crate::elections::{note_leader, succession};
 use crate::log::Log;
 
 /// How many write at once while the leader is killed.
-const WRITERS: usize = 4;
+const WRITERS: usize = 8;
 
 /// What became of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +38,21 @@ pub(crate) async fn across_failover(cluster: &mut impl TestCluster, log: &mut Lo
     let stop = Cell::new(false);
     let writers = join_all((0..WRITERS).map(|writer| write_until(&client, writer, &prefix, &stop)));
     let failover = async {
+        client.out_of_step().await;
         let old = client.steady().await;
         cluster.kill(old.member);
         let seen = succession(&client, &old, false).await;
         // The new leader serves for a while.
-        client.sleep_until(client.now() + client.settings.election() / 2).await;
+        client.sleep_until(client.now() + client.settings.election() / 4).await;
         stop.set(true);
         (old, seen)
     };
     let (written, (old, seen)) = join(writers, failover).await;
     note_leader(&seen, &old, Behaviour::LeaderAfterKill, log);
+    let answer = client.ask(old.member, Request::Status, client.now() + PATIENCE).await;
+    log.expect(matches!(&answer, Some(Err(status)) if !status.sent), || {
+        format!("a killed member does not refuse the connection: {answer:?}")
+    });
     cluster.restart(old.member);
     let kvs = client.agreed(&prefix).await;
     judge_writes(&written.concat(), &kvs, log);
@@ -74,7 +79,6 @@ async fn write_until(client: &Client, writer: usize, prefix: &str, stop: &Cell<b
             Err(CallError::NotApplied(_) | CallError::Refused(_)) => Fate::NotApplied,
         };
         written.push((key, fate));
-        client.look_later().await;
     }
     written
 }
