@@ -3,6 +3,7 @@
 //!
 //!     cargo bench --bench locks                     # etcd 3.7.2; ETCD_BIN names another
 //!     cargo bench --bench locks -- --json FILE
+//!     cargo bench --bench locks -- uncontended      # or handoff, resign, rwlock
 
 #![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, reason = "a bench")]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "measures real time on tokio")]
@@ -12,7 +13,11 @@ mod measure;
 use std::sync::{Arc, Mutex as StdMutex};
 use std::time::{Duration, Instant};
 
-use etcd_client::{Client, EventType, WatchOptions};
+use clap::Parser as _;
+use etcd_client::{
+    Client, Compare, CompareOp, EventType, GetOptions, PutOptions, SortOrder, SortTarget, Txn, TxnOp,
+    WatchOptions,
+};
 use measure::{Report, Samples};
 use tenure::{Election, Etcd, Mutex, RwLock, Session};
 use tenure_sim::real::{Server, ServerOptions};
@@ -25,15 +30,44 @@ async fn main() {
     let server = Server::start(&ServerOptions::default()).expect("etcd starts");
     let endpoint = server.endpoint();
     let mut report = Report::default();
-    uncontended(&endpoint, &mut report).await;
-    for contenders in [2, 8, 32] {
-        handoff(&endpoint, contenders, &mut report).await;
+    let arguments = Arguments::parse();
+    if arguments.wants("uncontended") {
+        uncontended(&endpoint, &mut report).await;
     }
-    resign(&endpoint, &mut report).await;
-    read_write(&endpoint, &mut report).await;
+    if arguments.wants("handoff") {
+        for contenders in [2, 8, 32] {
+            handoff(&endpoint, contenders, &mut report).await;
+        }
+    }
+    if arguments.wants("resign") {
+        resign(&endpoint, &mut report).await;
+    }
+    if arguments.wants("rwlock") {
+        read_write(&endpoint, &mut report).await;
+    }
     report.print();
-    if let Some(file) = std::env::args().skip_while(|arg| arg != "--json").nth(1) {
+    if let Some(file) = arguments.json {
         std::fs::write(&file, report.json()).expect("the JSON can be written");
+    }
+}
+
+/// What a lock costs over what etcd costs.
+#[derive(clap::Parser)]
+struct Arguments {
+    /// What to measure; all if none is named.
+    #[arg(value_parser = ["uncontended", "handoff", "resign", "rwlock"])]
+    what: Vec<String>,
+    /// Writes the figures to this file as JSON, too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<std::path::PathBuf>,
+    /// What cargo passes to every bench.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+impl Arguments {
+    fn wants(&self, what: &str) -> bool {
+        self.what.is_empty() || self.what.iter().any(|wanted| wanted == what)
     }
 }
 
@@ -42,11 +76,12 @@ async fn session(endpoint: &str) -> Session {
     Session::builder(&etcd).ttl(Duration::from_secs(60)).open().await.expect("etcd")
 }
 
-/// Lock and release, beside put and delete: alternately, one by one.
+/// Lock and release, beside put and delete, and beside the bare transactions that they are made of: in turn, one by one.
 async fn uncontended(endpoint: &str, report: &mut Report) {
     let mut raw = Client::connect([endpoint], None).await.expect("etcd");
-    let mutex = Mutex::new(&session(endpoint).await, "bench/uncontended").expect("a good name");
-    let (mut ours, mut server) = (Samples::default(), Samples::default());
+    let session = session(endpoint).await;
+    let mutex = Mutex::new(&session, "bench/uncontended").expect("a good name");
+    let (mut ours, mut bare, mut server) = (Samples::default(), Samples::default(), Samples::default());
     for round in 0..3_000 {
         let begun = Instant::now();
         raw.put("bench/raw", "", None).await.expect("etcd");
@@ -54,13 +89,40 @@ async fn uncontended(endpoint: &str, report: &mut Report) {
         let raw_took = begun.elapsed();
         let begun = Instant::now();
         mutex.lock().await.expect("it is free").release().await.expect("it is held");
+        let our_took = begun.elapsed();
+        let begun = Instant::now();
+        bare_lock(&mut raw, session.lease()).await;
         // The first hundred warm connections up.
         if round >= 100 {
             server.add(raw_took);
-            ours.add(begun.elapsed());
+            ours.add(our_took);
+            bare.add(begun.elapsed());
         }
     }
-    report.compare("lock + release, uncontended", ours, "put + delete", server);
+    report.compare("lock + release, uncontended", &ours, "put + delete", &server);
+    report.compare("lock + release, uncontended", &ours, "the bare transactions", &bare);
+}
+
+/// The very requests that a lock and its release send, without what is around them.
+async fn bare_lock(client: &mut Client, lease: i64) {
+    let (key, fence) = (format!("bench/bare/{lease:x}"), format!("bench/bare\0fence/{lease:x}"));
+    let first = TxnOp::get(
+        "bench/bare/",
+        Some(GetOptions::new().with_prefix().with_sort(SortTarget::Create, SortOrder::Ascend).with_limit(1)),
+    );
+    let join = Txn::new()
+        .when([
+            Compare::create_revision(&*key, CompareOp::Equal, 0),
+            Compare::mod_revision(&*fence, CompareOp::Equal, 0),
+        ])
+        .and_then([TxnOp::put(&*key, "", Some(PutOptions::new().with_lease(lease))), first.clone()])
+        .or_else([TxnOp::get(&*key, None), first, TxnOp::get(&*fence, None)]);
+    let joined = client.txn(join).await.expect("etcd");
+    let revision = joined.header().expect("etcd sends it").revision();
+    let leave = Txn::new()
+        .when([Compare::create_revision(&*key, CompareOp::Equal, revision)])
+        .and_then([TxnOp::delete(&*key, None)]);
+    assert!(client.txn(leave).await.expect("etcd").succeeded());
 }
 
 /// From the beginning of a release to the next one's grant, beside a delete and its event at a watcher.
@@ -82,7 +144,7 @@ async fn handoff(endpoint: &str, contenders: usize, report: &mut Report) {
             server.add(raw.once().await);
         }
     }
-    report.compare(&format!("handoff, {contenders} contenders"), ours, "delete to watch event", server);
+    report.compare(&format!("handoff, {contenders} contenders"), &ours, "delete to watch event", &server);
     report.rate(&format!("locks/s, {contenders} contenders"), locks, busy);
 }
 
@@ -175,7 +237,7 @@ async fn resign(endpoint: &str, report: &mut Report) {
         leading = leadership;
         server.add(raw.once().await);
     }
-    report.compare("resign to next leader", ours, "delete to watch event", server);
+    report.compare("resign to next leader", &ours, "delete to watch event", &server);
 }
 
 /// Many readers at once; writers in turn.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use crate::line::{Line, Place};
+use crate::line::{Intent, Line, Place};
 use crate::name::{Name, contender_key};
 use crate::tenure::{Held, guard, with_limit};
 use crate::{Error, Session};
@@ -60,8 +60,9 @@ impl Mutex {
     pub async fn lock(&self) -> Result<MutexGuard, Error> {
         let acquire = async {
             let mut place = self.place().await?;
-            if !place.join(b"").await?.is_first {
-                place.wait_turn().await?;
+            let joined = place.join(b"", Intent::Wait).await?;
+            if !joined.is_first {
+                place.wait_turn(joined.head_start).await?;
             }
             self.grant(place)
         };
@@ -78,7 +79,7 @@ impl Mutex {
     pub async fn try_lock(&self) -> Result<Option<MutexGuard>, Error> {
         let acquire = async {
             let mut place = self.place().await?;
-            if place.join(b"").await?.is_first {
+            if place.join(b"", Intent::Try).await?.is_first {
                 return self.grant(place).map(Some);
             }
             place.leave().await?;

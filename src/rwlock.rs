@@ -1,5 +1,6 @@
 //! The read-write lock: many readers or one writer, writers first.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use futures_util::{FutureExt, StreamExt, select_biased};
 use tracing::Instrument;
 
 use crate::kv::{Compare, CompareOp, EventKind, Range, WatchRequest, prefix_end};
-use crate::line::{Line, Place, opened};
+use crate::line::{Doubt, Intent, Line, Place, Watching};
 use crate::name::{Name, contender_key};
 use crate::tenure::{Held, guard, with_limit};
-use crate::{Error, Session, WatchMessage, WatchStream};
+use crate::{Error, Session, WatchMessage};
 
 /// In which order readers and writers are granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,18 +79,8 @@ impl RwLock {
     pub fn with_policy(session: &Session, name: impl AsRef<str>, policy: Policy) -> Result<Self, Error> {
         let name = Name::new(name.as_ref())?;
         let writers_prefix = name.sub_prefix("write");
-        let readers = Line {
-            name: name.clone(),
-            before: writers_prefix.clone(),
-            scope: name.prefix(),
-            is_contender: is_unique_part,
-        };
-        let writers = Line {
-            name: name.clone(),
-            before: name.prefix(),
-            scope: name.prefix(),
-            is_contender: is_reader_or_writer,
-        };
+        let readers = Line::new(name.clone(), writers_prefix.clone(), name.prefix(), is_unique_part);
+        let writers = Line::new(name.clone(), name.prefix(), name.prefix(), is_reader_or_writer);
         Ok(Self {
             session: session.clone(),
             name,
@@ -162,8 +153,9 @@ impl RwLock {
     pub async fn write(&self) -> Result<WriteGuard, Error> {
         let acquire = async {
             let mut place = self.writer_place().await?;
-            if !place.join(b"").await?.is_first {
-                place.wait_turn().await?;
+            let joined = place.join(b"", Intent::Wait).await?;
+            if !joined.is_first {
+                place.wait_turn(joined.head_start).await?;
             }
             self.grant_write(place)
         };
@@ -182,7 +174,7 @@ impl RwLock {
     pub async fn try_write(&self) -> Result<Option<WriteGuard>, Error> {
         let acquire = async {
             let mut place = self.writer_place().await?;
-            if place.join(b"").await?.is_first {
+            if place.join(b"", Intent::Try).await?.is_first {
                 return self.grant_write(place).map(Some);
             }
             place.leave().await?;
@@ -204,7 +196,7 @@ impl RwLock {
 
     /// Writers first: get in if there is no writer, else wait, without a key, until there is none and try again.
     async fn read_after_writers(&self) -> Result<ReadGuard, Error> {
-        let mut writers: Option<Writers> = None;
+        let mut writers: Option<Writers<'_>> = None;
         loop {
             if let ReaderJoin::Granted(place) = self.join_reader_if_free().await? {
                 return self.grant_read(place);
@@ -227,13 +219,13 @@ impl RwLock {
     async fn read_in_turn(&self) -> Result<ReadGuard, Error> {
         loop {
             let mut place = self.reader_place().await?;
-            let joined = place.join(b"").await?;
+            let joined = place.join(b"", Intent::Wait).await?;
             if joined.adopted.is_some() {
                 place.disown();
                 continue;
             }
             if !joined.is_first {
-                place.wait_turn().await?;
+                place.wait_turn(joined.head_start).await?;
             }
             return self.grant_read(place);
         }
@@ -245,7 +237,7 @@ impl RwLock {
             let no_writer = Compare::create_revision(&*self.writers_prefix, CompareOp::Equal, 0)
                 .over(prefix_end(&self.writers_prefix));
             let mut place = self.reader_place().await?.with_condition(no_writer);
-            match place.join_if(b"").await? {
+            match place.join_if(b"", Intent::Try).await? {
                 // Numbered by an earlier process of the same lease: another reader's.
                 Some(joined) if joined.adopted.is_some() => place.disown(),
                 Some(_) => return Ok(ReaderJoin::Granted(place)),
@@ -255,12 +247,20 @@ impl RwLock {
     }
 
     /// Opens a watch on the writers, then lists them; `None` if the watch could not be opened.
-    async fn follow_writers(&self) -> Result<Option<Writers>, Error> {
+    async fn follow_writers(&self) -> Result<Option<Writers<'_>>, Error> {
         let backend = self.session.backend();
-        let mut watch = backend.watch(WatchRequest::prefix(&*self.writers_prefix));
-        if opened(&mut watch).await?.is_none() {
+        let mut watching = Watching::new(backend.watch(WatchRequest::prefix(&*self.writers_prefix)));
+        if watching.opened().await?.is_none() {
             return Ok(None);
         }
+        let (keys, as_of) = self.list_writers().await?;
+        let doubt = Doubt::of(backend, &watching, as_of);
+        Ok(Some(Writers { lock: self, watching, doubt, keys, as_of }))
+    }
+
+    /// The writers' keys, and the revision as of which they are there.
+    async fn list_writers(&self) -> Result<(BTreeSet<Vec<u8>>, i64), Error> {
+        let backend = self.session.backend();
         let range = Range { keys_only: true, ..Range::prefix(&*self.writers_prefix) };
         let listed = self.session.step(|deadline| backend.range(range.clone(), deadline)).await?.value;
         for kv in &listed.kvs {
@@ -268,8 +268,7 @@ impl RwLock {
                 return Err(Error::foreign_key(&kv.key));
             }
         }
-        let keys = listed.kvs.into_iter().map(|kv| kv.key).collect();
-        Ok(Some(Writers { session: self.session.clone(), watch, keys, as_of: listed.header.revision }))
+        Ok((listed.kvs.into_iter().map(|kv| kv.key).collect(), listed.header.revision))
     }
 
     async fn reader_place(&self) -> Result<Place, Error> {
@@ -302,26 +301,33 @@ enum ReaderJoin {
 }
 
 /// The writers in line, followed by a watch.
-struct Writers {
-    session: Session,
-    watch: WatchStream,
-    keys: std::collections::BTreeSet<Vec<u8>>,
+struct Writers<'a> {
+    lock: &'a RwLock,
+    watching: Watching,
+    doubt: Doubt,
+    keys: BTreeSet<Vec<u8>>,
     as_of: i64,
 }
 
-impl Writers {
+impl Writers<'_> {
     /// Waits until no writer is in line; with `news`, only after the watch has told something, for when a transaction has
     /// just seen a writer that the watch has yet to tell of. `None` if the watch ended.
     async fn until_gone(mut self, mut news: bool) -> Result<Option<Self>, Error> {
-        let lost = self.session.lost();
+        let lost = self.lock.session.lost();
         let mut lost = std::pin::pin!(lost.fuse());
         while news || !self.keys.is_empty() {
             let told = select_biased! {
                 () = lost => return Err(Error::SessionLost),
-                told = self.watch.next().fuse() => told,
+                told = self.watching.stream.next().fuse() => told,
+                () = self.doubt.due().fuse() => {
+                    (self.keys, self.as_of) = self.lock.list_writers().await?;
+                    news = false;
+                    continue;
+                }
             };
             match told {
                 Some(Ok(WatchMessage::Events { events })) => {
+                    self.doubt.dispel();
                     for event in events.iter().filter(|event| event.kv.mod_revision > self.as_of) {
                         news = false;
                         match event.kind {

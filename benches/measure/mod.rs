@@ -40,7 +40,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// A figure of ours beside what the server alone takes.
-    pub(crate) fn compare(&mut self, what: &str, ours: Samples, raw: &str, server: Samples) {
+    pub(crate) fn compare(&mut self, what: &str, ours: &Samples, raw: &str, server: &Samples) {
         let (mine, theirs) = (ours.percentiles(), server.percentiles());
         let ratio = mine[0] as f64 / theirs[0] as f64;
         self.lines.push(format!(

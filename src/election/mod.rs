@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use crate::kv::{KeyValue, Range, SortOrder, SortTarget};
-use crate::line::{Line, Place};
+use crate::line::{Intent, Joined, Line, Place};
 use crate::name::{Name, contender_key, is_lease_hex};
 use crate::tenure::{Held, with_limit};
 use crate::{Backend, CallError, Error, Session};
@@ -94,9 +94,9 @@ impl Election {
             if let Some(leadership) = self.again(value).await? {
                 return Ok(leadership);
             }
-            let (place, modified, is_first) = self.stand(value).await?;
-            if !is_first {
-                place.wait_turn().await?;
+            let Standing { place, modified, joined } = self.stand(value, Intent::Wait).await?;
+            if !joined.is_first {
+                place.wait_turn(joined.head_start).await?;
             }
             self.elected(place, modified)
         };
@@ -116,8 +116,8 @@ impl Election {
             if let Some(leadership) = self.again(value).await? {
                 return Ok(Some(leadership));
             }
-            let (mut place, modified, is_first) = self.stand(value).await?;
-            if is_first {
+            let Standing { mut place, modified, joined } = self.stand(value, Intent::Try).await?;
+            if joined.is_first {
                 return self.elected(place, modified).map(Some);
             }
             place.leave().await?;
@@ -214,19 +214,19 @@ impl Election {
         }
     }
 
-    /// Gets in line; gives the place, the revision of its value, and whether nobody is before.
-    async fn stand(&self, value: &[u8]) -> Result<(Place, i64, bool), Error> {
+    /// Gets in line.
+    async fn stand(&self, value: &[u8], intent: Intent) -> Result<Standing, Error> {
         let mut place = self.place().await?;
-        let joined = place.join(value).await?;
+        let joined = place.join(value, intent).await?;
         let revision = place.revision();
-        let modified = match joined.adopted {
+        let modified = match &joined.adopted {
             Some(old) if old.value != value => {
                 leadership::proclaim(place.session(), &self.key, revision, old.mod_revision, value).await?
             }
             Some(old) => old.mod_revision,
             None => revision,
         };
-        Ok((place, modified, joined.is_first))
+        Ok(Standing { place, modified, joined })
     }
 
     async fn place(&self) -> Result<Place, Error> {
@@ -241,4 +241,12 @@ impl Election {
     fn span(&self, how: &'static str) -> tracing::Span {
         tracing::debug_span!("election", how, name = self.name(), lease = self.session.lease())
     }
+}
+
+/// A candidature.
+struct Standing {
+    place: Place,
+    /// The revision of its value.
+    modified: i64,
+    joined: Joined,
 }

@@ -9,7 +9,7 @@ use futures_util::stream::Stream;
 
 use super::Leader;
 use crate::kv::{Event, EventKind, KeyValue, Range, WatchRequest};
-use crate::line::opened;
+use crate::line::Watching;
 use crate::name::Name;
 use crate::{Backend, CallError, Error, WatchMessage, WatchStream};
 
@@ -85,8 +85,8 @@ impl Observer {
 
     /// Opens the watch at "now", then lists.
     async fn follow(&mut self) -> Result<(), Error> {
-        let mut watch = self.backend.watch(WatchRequest::prefix(&*self.prefix));
-        if opened(&mut watch).await?.is_none() {
+        let mut watching = Watching::new(self.backend.watch(WatchRequest::prefix(&*self.prefix)));
+        if watching.opened().await?.is_none() {
             return Ok(());
         }
         let deadline = self.backend.now() + Duration::from_secs(5);
@@ -99,7 +99,8 @@ impl Observer {
             }
         };
         let contenders = listed.kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect();
-        self.following = Some(Following { watch, contenders, as_of: listed.header.revision });
+        self.following =
+            Some(Following { watch: watching.stream, contenders, as_of: listed.header.revision });
         self.look();
         Ok(())
     }

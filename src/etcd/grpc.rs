@@ -35,11 +35,11 @@ struct Slot {
     /// Counts the tokens, so that of many calls that find one stale only the first has it thrown away.
     generation: u64,
     /// The services with their token, while it is good.
-    services: Option<Services>,
+    services: Option<Arc<Services>>,
 }
 
-/// etcd's services on one connection with one token.
-#[derive(Clone)]
+/// etcd's services on one connection with one token. Each is cloned for a call, and only the one that the call needs: a
+/// clone costs microseconds.
 struct Services {
     generation: u64,
     kv: etcd_client::KvClient,
@@ -65,13 +65,12 @@ impl Wire for GrpcWire {
         Box::pin(async move {
             let services = link.services().await?;
             if link.user.is_none() {
-                return send(services, request).await;
+                return send(&services, request).await;
             }
-            let generation = services.generation;
-            match send(services, request.clone()).await {
+            match send(&services, request.clone()).await {
                 Err(status) if is_stale_token(&status) => {
-                    link.forget(generation).await;
-                    send(link.services().await?, request).await
+                    link.forget(services.generation).await;
+                    send(&*link.services().await?, request).await
                 }
                 answer => answer,
             }
@@ -87,22 +86,22 @@ impl Wire for GrpcWire {
 
 impl Link {
     /// The services; with a user set, those of the user, which may take a request of its own.
-    async fn services(&self) -> Result<Services, Status> {
+    async fn services(&self) -> Result<Arc<Services>, Status> {
         let mut slot = self.slot.lock().await;
         if let Some(services) = &slot.services {
-            return Ok(services.clone());
+            return Ok(Arc::clone(services));
         }
         let client = self.make().await?;
         slot.generation += 1;
-        let services = Services {
+        let services = Arc::new(Services {
             generation: slot.generation,
             // etcd bounds what is written; a read, or a watch, may tell of much at once.
             kv: client.kv_client().max_decoding_message_size(usize::MAX),
             lease: client.lease_client(),
             watch: client.watch_client().max_decoding_message_size(usize::MAX),
             maintenance: client.maintenance_client(),
-        };
-        Ok(slot.services.insert(services).clone())
+        });
+        Ok(Arc::clone(slot.services.insert(services)))
     }
 
     async fn make(&self) -> Result<Client, Status> {
@@ -150,60 +149,63 @@ fn says_stale_token(message: &str) -> bool {
         .any(|words| message.contains(words))
 }
 
-async fn send(services: Services, request: Request) -> Result<Response, Status> {
-    let Services { mut kv, mut lease, mut maintenance, .. } = services;
+async fn send(services: &Services, request: Request) -> Result<Response, Status> {
+    let Services { kv, lease, maintenance, .. } = services;
     let answer = match request {
         Request::Range(range) => {
             let (key, options) = convert::get_options(range);
-            kv.get(key, Some(options)).await.map(|answer| Response::Range(convert::range_response(answer.0)))
+            kv.clone()
+                .get(key, Some(options))
+                .await
+                .map(|answer| Response::Range(convert::range_response(answer.0)))
         }
         Request::Put(put) => {
             let (key, value, options) = convert::put_options(put);
-            let answer = kv.put(key, value, Some(options)).await;
+            let answer = kv.clone().put(key, value, Some(options)).await;
             answer.map(|answer| Response::Put(convert::put_response(answer.0)))
         }
         Request::Delete(delete) => {
             let (key, options) = convert::delete_options(delete);
-            let answer = kv.delete(key, Some(options)).await;
+            let answer = kv.clone().delete(key, Some(options)).await;
             answer.map(|answer| Response::Delete(convert::delete_response(answer.0)))
         }
         Request::Txn(txn) => {
-            let answer = kv.txn(convert::txn(txn)).await;
+            let answer = kv.clone().txn(convert::txn(txn)).await;
             answer.map(|answer| Response::Txn(convert::txn_response(answer.0)))
         }
         Request::Compact { revision, physical } => {
             let options = etcd_client::CompactionOptions::new();
             let options = if physical { options.with_physical() } else { options };
-            let answer = kv.compact(revision, Some(options)).await;
+            let answer = kv.clone().compact(revision, Some(options)).await;
             answer.map(|answer| Response::Compact { header: convert::header(answer.0.header) })
         }
         Request::LeaseGrant { id, ttl_s } => {
             let options = etcd_client::LeaseGrantOptions::new().with_id(id);
-            lease.grant(ttl_s, Some(options)).await.map(|answer| Response::LeaseGrant {
+            lease.clone().grant(ttl_s, Some(options)).await.map(|answer| Response::LeaseGrant {
                 grant: LeaseGrant { id: answer.0.id, ttl_s: answer.0.ttl },
                 header: convert::header(answer.0.header),
             })
         }
         Request::LeaseRevoke { id } => {
-            let answer = lease.revoke(id).await;
+            let answer = lease.clone().revoke(id).await;
             answer.map(|answer| Response::LeaseRevoke { header: convert::header(answer.0.header) })
         }
-        Request::LeaseKeepAlive { id } => return keep_alive(lease, id).await,
+        Request::LeaseKeepAlive { id } => return keep_alive(lease.clone(), id).await,
         Request::LeaseTimeToLive { id, keys } => {
             let options = etcd_client::LeaseTimeToLiveOptions::new();
             let options = if keys { options.with_keys() } else { options };
-            lease.time_to_live(id, Some(options)).await.map(|answer| Response::LeaseTimeToLive {
+            lease.clone().time_to_live(id, Some(options)).await.map(|answer| Response::LeaseTimeToLive {
                 header: convert::header(answer.0.header),
                 ttl_s: answer.0.ttl,
                 granted_ttl_s: answer.0.granted_ttl,
                 keys: answer.0.keys,
             })
         }
-        Request::LeaseLeases => lease.leases().await.map(|answer| Response::LeaseLeases {
+        Request::LeaseLeases => lease.clone().leases().await.map(|answer| Response::LeaseLeases {
             header: convert::header(answer.0.header),
             ids: answer.0.leases.into_iter().map(|lease| lease.id).collect(),
         }),
-        Request::Status => maintenance.status().await.map(|answer| Response::Status {
+        Request::Status => maintenance.clone().status().await.map(|answer| Response::Status {
             header: convert::header(answer.0.header),
             version: answer.0.version,
             leader: answer.0.leader,
@@ -242,10 +244,10 @@ type Opened = (u64, etcd_client::WatchStream);
 
 fn open(link: Arc<Link>, request: WatchRequest) -> BoxFuture<'static, Result<Opened, Status>> {
     Box::pin(async move {
-        let Services { generation, mut watch, .. } = link.services().await?;
+        let services = link.services().await?;
         let (key, options) = convert::watch_options(request);
-        let stream = watch.watch(key, Some(options)).await.map_err(status)?;
-        Ok((generation, stream))
+        let stream = services.watch.clone().watch(key, Some(options)).await.map_err(status)?;
+        Ok((services.generation, stream))
     })
 }
 

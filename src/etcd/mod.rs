@@ -217,9 +217,9 @@ impl Runtime for Etcd {
 
 impl Backend for Etcd {
     fn txn(&self, txn: Txn, deadline: Instant) -> BoxFuture<'static, Result<TxnResponse, CallError>> {
-        let call = self.call(Request::Txn(txn), deadline);
+        let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            match call.await? {
+            match shared.call(Request::Txn(txn), deadline).await? {
                 Response::Txn(response) => Ok(response),
                 other => Err(unexpected(&other, CallError::Maybe)),
             }
@@ -227,9 +227,9 @@ impl Backend for Etcd {
     }
 
     fn range(&self, range: Range, deadline: Instant) -> BoxFuture<'static, Result<RangeResponse, CallError>> {
-        let call = self.call(Request::Range(range), deadline);
+        let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            match call.await? {
+            match shared.call(Request::Range(range), deadline).await? {
                 Response::Range(response) => Ok(response),
                 other => Err(unexpected(&other, CallError::NotApplied)),
             }

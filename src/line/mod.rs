@@ -2,7 +2,7 @@
 //! recipes keep it (`client/v3/concurrency/key.go`, `mutex.go`). It serves the mutex, the election and the read-write
 //! lock.
 //!
-//! A contender *joins* with one transaction that also tells who is first, *waits* until nobody is before it, and *leaves*
+//! A contender *joins* with one transaction that also tells who is before it, *waits* until nobody is before it, and *leaves*
 //! by deleting its key.
 //!
 //! **Late requests.** A request whose answer is lost may be applied much later: after a retry of it succeeded elsewhere,
@@ -12,10 +12,12 @@
 //! join can be applied. The fence key lives by the session's lease, beside the line (`NAME\0fence/LEASE`).
 
 mod wait;
+mod watching;
 
-pub(crate) use wait::opened;
+pub(crate) use watching::{Doubt, Watching};
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
 
@@ -28,7 +30,7 @@ use crate::session::{Failed, Outcome, Slot, Slots};
 use crate::{Error, Refusal, Session};
 
 /// Which keys make up a line, and whom a contender waits for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) name: Name,
     /// A contender waits for the older keys below this prefix.
@@ -37,13 +39,19 @@ pub(crate) struct Line {
     pub(crate) scope: Vec<u8>,
     /// Whether a key, less `before`, is a contender's.
     pub(crate) is_contender: fn(&[u8]) -> bool,
+    /// Whether who joined last had to wait with a watch on the line: then the next one opens it with the join.
+    hot: AtomicBool,
 }
 
 impl Line {
+    pub(crate) fn new(name: Name, before: Vec<u8>, scope: Vec<u8>, is_contender: fn(&[u8]) -> bool) -> Self {
+        Self { name, before, scope, is_contender, hot: AtomicBool::new(false) }
+    }
+
     /// The line of a mutex or an election: everyone below the name, in order.
     pub(crate) fn plain(name: Name) -> Self {
         let prefix = name.prefix();
-        Self { name, before: prefix.clone(), scope: prefix, is_contender: is_lease_hex }
+        Self::new(name, prefix.clone(), prefix, is_lease_hex)
     }
 
     /// A foreign key among those that a contender would wait for makes the line meaningless.
@@ -66,6 +74,25 @@ pub(crate) struct Joined {
     pub(crate) is_first: bool,
     /// The contender's key as it was, if this join did not create it.
     pub(crate) adopted: Option<KeyValue>,
+    /// For who waits: the watch that was opened with the join, and the list that came with it.
+    pub(crate) head_start: Option<HeadStart>,
+}
+
+/// A watch on the line and those before the contender, both asked for at once.
+pub(crate) struct HeadStart {
+    watching: Watching,
+    /// The nearest before, nearest first, as of the join.
+    nearest: Vec<KeyValue>,
+    as_of: i64,
+}
+
+/// What a join is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intent {
+    /// To wait until it is granted.
+    Wait,
+    /// To leave again if it is not granted at once.
+    Try,
 }
 
 struct Contender {
@@ -121,17 +148,17 @@ impl Place {
     /// Gets in line.
     ///
     /// Cancel safe: dropping the place afterwards leaves the line, applied or not.
-    pub(crate) async fn join(&mut self, value: &[u8]) -> Result<Joined, Error> {
+    pub(crate) async fn join(&mut self, value: &[u8], intent: Intent) -> Result<Joined, Error> {
         loop {
-            if let Some(joined) = self.join_if(value).await? {
+            if let Some(joined) = self.join_if(value, intent).await? {
                 return Ok(joined);
             }
         }
     }
 
     /// Gets in line if the place's condition holds; `None` if it does not, and then no key is left.
-    pub(crate) async fn join_if(&mut self, value: &[u8]) -> Result<Option<Joined>, Error> {
-        self.contender_mut().join_if(value).await
+    pub(crate) async fn join_if(&mut self, value: &[u8], intent: Intent) -> Result<Option<Joined>, Error> {
+        self.contender_mut().join_if(value, intent).await
     }
 
     /// Takes over a key that was joined with before, perhaps by an earlier process of the same session.
@@ -147,18 +174,18 @@ impl Place {
         self.contender_mut().presence = Presence::Absent;
     }
 
-    /// Waits until nobody is before; the place must have been joined.
+    /// Waits until nobody is before; the place must have been joined, and that may have given a head start.
     ///
     /// # Errors
     /// [`Error::NotHeld`] if the contender's key is gone, [`Error::SessionLost`], [`Error::ForeignKey`].
     ///
     /// Cancel safe.
-    pub(crate) async fn wait_turn(&self) -> Result<(), Error> {
+    pub(crate) async fn wait_turn(&self, head_start: Option<HeadStart>) -> Result<(), Error> {
         let contender = self.contender();
         let Presence::Present { revision, .. } = contender.presence else {
             return Err(Error::NotHeld);
         };
-        wait::wait_turn(&contender.session, &contender.line, &contender.key, revision).await
+        wait::wait_turn(&contender.session, &contender.line, &contender.key, revision, head_start).await
     }
 
     /// The revision that created the contender's key; 0 before it has joined.
@@ -223,37 +250,39 @@ impl Drop for Place {
 }
 
 impl Contender {
-    async fn join_if(&mut self, value: &[u8]) -> Result<Option<Joined>, Error> {
+    async fn join_if(&mut self, value: &[u8], intent: Intent) -> Result<Option<Joined>, Error> {
         let mut doubtful = false;
+        let is_hot = intent == Intent::Wait && self.line.hot.load(Ordering::Relaxed);
+        let mut watching = is_hot.then(|| Watching::line(&self.session, &self.line));
         loop {
             let fence_key = self.line.name.fence_key(self.session.lease());
             let fence = self.session.fence(&fence_key);
             let txn = self.join_txn(value, &fence_key, fence);
             self.presence = Presence::Unknown;
-            let Outcome { value: response, doubtful: lost_some } = match self.txn(txn).await {
-                Ok(outcome) => outcome,
-                Err(Failed { error, doubtful: lost_some }) => {
-                    // Out of space may mean: applied, and only then found too much (etcd's quotaApplierV3, apply.go).
-                    let may_be_applied = matches!(error, Error::Refused(Refusal::NoSpace));
-                    if !doubtful && !lost_some && !may_be_applied {
-                        self.presence = Presence::Absent;
+            let Outcome { value: response, doubtful: lost_some } =
+                match watching::while_opening(&mut watching, self.txn(txn)).await {
+                    Ok(outcome) => outcome,
+                    Err(Failed { error, doubtful: lost_some }) => {
+                        // Out of space may mean: applied, and only then found too much (etcd's quotaApplierV3, apply.go).
+                        let may_be_applied = matches!(error, Error::Refused(Refusal::NoSpace));
+                        if !doubtful && !lost_some && !may_be_applied {
+                            self.presence = Presence::Absent;
+                        }
+                        return Err(error);
                     }
-                    return Err(error);
-                }
-            };
+                };
             doubtful |= lost_some;
             let revision = response.header.revision;
             if response.succeeded {
                 self.presence = Presence::Present { revision, doubtful };
-                let first = keys(&response, 1).first();
-                return self.joined(first, revision, None).map(Some);
+                let joined = self.joined(keys(&response, 1), revision, None)?;
+                return Ok(Some(self.with_head_start(joined, watching, response, revision)));
             }
             if let Some(own) = keys(&response, 0).first() {
                 self.presence = Presence::Present { revision: own.create_revision, doubtful };
-                let first = keys(&response, 1).first();
                 // After a lost try a key with our value is taken for that try's.
                 let adopted = Some(own).filter(|own| !doubtful || own.value != value).cloned();
-                return self.joined(first, own.create_revision, adopted).map(Some);
+                return self.joined(keys(&response, 1), own.create_revision, adopted).map(Some);
             }
             let fence_now = keys(&response, 2).first().map_or(0, |kv| kv.mod_revision);
             if fence_now != fence {
@@ -276,26 +305,43 @@ impl Contender {
         let own = own.ok_or(Error::NotHeld)?.clone();
         // What the earlier process may have lost on the way is not known.
         self.presence = Presence::Present { revision, doubtful: true };
-        self.joined(keys(&response, 1).first(), revision, Some(own))
+        self.joined(keys(&response, 1), revision, Some(own))
     }
 
-    fn joined(
-        &self,
-        first: Option<&KeyValue>,
-        revision: i64,
-        adopted: Option<KeyValue>,
-    ) -> Result<Joined, Error> {
-        let before = first.filter(|kv| kv.create_revision < revision);
-        if let Some(kv) = before {
+    /// `listed` holds one at least of those before the contender, if there are any.
+    fn joined(&self, listed: &[KeyValue], revision: i64, adopted: Option<KeyValue>) -> Result<Joined, Error> {
+        let mut is_first = true;
+        for kv in listed.iter().filter(|kv| kv.create_revision < revision) {
             self.line.check(&kv.key)?;
+            is_first = false;
         }
-        Ok(Joined { is_first: before.is_none(), adopted })
+        Ok(Joined { is_first, adopted, head_start: None })
     }
 
-    /// etcd's own transaction, and the fence.
+    fn with_head_start(
+        &self,
+        joined: Joined,
+        watching: Option<Watching>,
+        mut response: TxnResponse,
+        revision: i64,
+    ) -> Joined {
+        let mut nearest = take_keys(&mut response, 1);
+        nearest.retain(|kv| kv.create_revision < revision);
+        self.line.hot.store(wait::is_near(&nearest) && !joined.is_first, Ordering::Relaxed);
+        let head_start = watching.map(|watching| HeadStart { watching, nearest, as_of: revision });
+        Joined { head_start, ..joined }
+    }
+
+    /// etcd's own transaction, which tells of more than the first, and the fence.
     fn join_txn(&self, value: &[u8], fence_key: &[u8], fence: i64) -> Txn {
         let own = Range::key(&*self.key);
-        let first = self.first();
+        let nearest = Range {
+            keys_only: true,
+            // One more for the own key.
+            ..Range::prefix(&*self.line.before)
+                .sorted(SortTarget::Create, SortOrder::Descend)
+                .limit(wait::MOST_LISTED + 1)
+        };
         let put = Put::new(&*self.key, value).lease(self.session.lease());
         Txn::new()
             .when([
@@ -303,8 +349,8 @@ impl Contender {
                 Compare::mod_revision(fence_key, CompareOp::Equal, fence),
             ])
             .when(self.condition.clone())
-            .and_then([Op::Put(put), Op::Range(first.clone())])
-            .or_else([Op::Range(own), Op::Range(first), Op::Range(Range::key(fence_key))])
+            .and_then([Op::Put(put), Op::Range(nearest)])
+            .or_else([Op::Range(own), Op::Range(self.first()), Op::Range(Range::key(fence_key))])
     }
 
     fn first(&self) -> Range {
@@ -384,6 +430,13 @@ impl Contender {
     async fn txn(&self, txn: Txn) -> Result<Outcome<TxnResponse>, Failed> {
         let backend = self.session.backend();
         self.session.step(|deadline| backend.txn(txn.clone(), deadline)).await
+    }
+}
+
+fn take_keys(response: &mut TxnResponse, index: usize) -> Vec<KeyValue> {
+    match response.responses.get_mut(index) {
+        Some(OpResponse::Range(range)) => std::mem::take(&mut range.kvs),
+        _ => Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Waiting until nobody is before in line, with nothing to read between a release and the grant.
 //!
-//! A contender *near* the head (at most [`NEAR`] before it) watches the whole line and takes those who leave off its
+//! A contender *near* the head (at most [`FAR`] before it) watches the whole line and takes those who leave off its
 //! list. The watch is opened at "now" (one that starts in the past is served by etcd only every 100 ms), and the list that
 //! counts is no older than the watch, so nothing is missed. One watch tells of those before *and* of the contender's own key,
 //! in order of revision, so being granted and still being in line are decided at one revision (etcd 11456, 16221).
@@ -8,18 +8,29 @@
 //! the line.
 
 use std::collections::BTreeSet;
-use std::pin::Pin;
 
 use futures_util::future::join;
 use futures_util::{FutureExt, StreamExt, select_biased};
 
-use super::{Line, keys};
-use crate::kv::{Event, Op, Range, SortOrder, SortTarget, Txn, TxnResponse, WatchRequest};
-use crate::{Error, Session, WatchMessage, WatchStream};
+use super::watching::{Doubt, Watching};
+use super::{HeadStart, Line, keys};
+use crate::kv::{Event, KeyValue, Op, Range, SortOrder, SortTarget, Txn, TxnResponse, WatchRequest};
+use crate::{Error, Session, WatchMessage};
 
-/// How many places from the head a contender begins to watch the whole line: far enough that its list is read before
-/// its turn comes, few enough that a release is told to few.
+/// From how many places back a contender does not watch the whole line: each of the others is told of every release.
+const FAR: usize = 8;
+
+/// How many places from the head a contender that was far begins to watch the whole line: far enough that its list is
+/// read before its turn comes.
 const NEAR: usize = 4;
+
+/// How many of those before are listed: enough to know who is far, and whom he waits for.
+pub(super) const MOST_LISTED: i64 = FAR as i64 + 1;
+
+/// Whether who has these before it, of whom [`MOST_LISTED`] are listed at most, watches the whole line.
+pub(super) fn is_near(nearest: &[KeyValue]) -> bool {
+    nearest.len() <= FAR
+}
 
 /// Waits until no contender of `line` is older than `key`, which was created at `revision`.
 ///
@@ -29,13 +40,14 @@ pub(super) async fn wait_turn(
     line: &Line,
     key: &[u8],
     revision: i64,
+    mut head_start: Option<HeadStart>,
 ) -> Result<(), Error> {
     let waiter = Waiter { session, line, key, revision };
     // Own expiry is noticed whatever the watch does (etcd 19597).
     let mut lost = std::pin::pin!(session.lost().fuse());
     let turn = async {
         loop {
-            match waiter.near().await? {
+            match waiter.near(head_start.take()).await? {
                 Near::Granted => return Ok(()),
                 Near::Again => {}
                 Near::Far { target, created } => waiter.far(&target, created).await?,
@@ -73,37 +85,83 @@ struct Before {
     as_of: i64,
 }
 
+impl Before {
+    fn new(nearest: &[KeyValue], as_of: i64) -> Self {
+        Self { keys: nearest.iter().map(|kv| kv.key.clone()).collect(), as_of }
+    }
+}
+
 impl Waiter<'_> {
-    async fn near(&self) -> Result<Near, Error> {
-        let request = WatchRequest { no_put: true, ..WatchRequest::prefix(&*self.line.scope) };
-        let mut watch = self.session.backend().watch(request);
-        // Both at once, to save a round trip. The list is good if it is no older than the watch; else it is read again.
-        let (opened, listed) = join(opened(&mut watch), self.list()).await;
-        let (Some(open_since), mut listed) = (opened?, listed?) else { return Ok(Near::Again) };
-        if listed.header.revision < open_since {
-            listed = self.list().await?;
-        }
-        if keys(&listed, 0).first().is_none_or(|own| own.create_revision != self.revision) {
-            return Err(Error::NotHeld);
-        }
-        let nearest = keys(&listed, 1);
-        for kv in nearest {
-            self.line.check(&kv.key)?;
-        }
-        if let Some(target) = nearest.get(NEAR) {
+    async fn near(&self, head_start: Option<HeadStart>) -> Result<Near, Error> {
+        let Some(HeadStart { mut watching, nearest, as_of }) = self.started(head_start).await? else {
+            return Ok(Near::Again);
+        };
+        if !is_near(&nearest) {
+            let target = &nearest[NEAR];
             return Ok(Near::Far { target: target.key.clone(), created: target.create_revision });
         }
-        let mut before =
-            Before { keys: nearest.iter().map(|kv| kv.key.clone()).collect(), as_of: listed.header.revision };
+        let mut before = Before::new(&nearest, as_of);
+        let mut doubt = Doubt::of(self.session.backend(), &watching, as_of);
         while !before.keys.is_empty() {
-            match watch.next().await {
-                Some(Ok(WatchMessage::Events { events })) => self.take_off(&mut before, &events)?,
+            let told = select_biased! {
+                told = watching.stream.next().fuse() => told,
+                () = doubt.due().fuse() => {
+                    let listed = self.list().await?;
+                    before = Before::new(self.nearest(&listed)?, listed.header.revision);
+                    continue;
+                }
+            };
+            match told {
+                Some(Ok(WatchMessage::Events { events })) => {
+                    doubt.dispel();
+                    self.take_off(&mut before, &events)?;
+                }
                 Some(Ok(WatchMessage::Created { .. })) => {}
                 Some(Ok(WatchMessage::Compacted { .. })) | None => return Ok(Near::Again),
                 Some(Err(refusal)) => return Err(refusal.into()),
             }
         }
         Ok(Near::Granted)
+    }
+
+    /// A watch that is open, and a list that is no older; `None` if the watch ended.
+    async fn started(&self, head_start: Option<HeadStart>) -> Result<Option<HeadStart>, Error> {
+        let (mut watching, known) = match head_start {
+            Some(HeadStart { mut watching, nearest, as_of }) => {
+                watching.opened().await?;
+                (watching, Some((nearest, as_of)))
+            }
+            None => {
+                let mut watching = Watching::line(self.session, self.line);
+                // Both at once, to save a round trip.
+                let (opened, listed) = join(watching.opened(), self.list()).await;
+                opened?;
+                let listed = listed?;
+                let known = (self.nearest(&listed)?.to_vec(), listed.header.revision);
+                (watching, Some(known))
+            }
+        };
+        let Some(since) = watching.opened().await? else { return Ok(None) };
+        let (nearest, as_of) = match known.filter(|(_, as_of)| *as_of >= since) {
+            Some(known) => known,
+            None => {
+                let listed = self.list().await?;
+                (self.nearest(&listed)?.to_vec(), listed.header.revision)
+            }
+        };
+        Ok(Some(HeadStart { watching, nearest, as_of }))
+    }
+
+    /// Those before, nearest first, if the contender itself is in line.
+    fn nearest<'l>(&self, listed: &'l TxnResponse) -> Result<&'l [KeyValue], Error> {
+        if keys(listed, 0).first().is_none_or(|own| own.create_revision != self.revision) {
+            return Err(Error::NotHeld);
+        }
+        let nearest = keys(listed, 1);
+        for kv in nearest {
+            self.line.check(&kv.key)?;
+        }
+        Ok(nearest)
     }
 
     /// Takes off who left. A revision counts as a whole: who leaves together with the contender itself grants nothing.
@@ -129,7 +187,7 @@ impl Waiter<'_> {
     async fn list(&self) -> Result<TxnResponse, Error> {
         let mut before = Range::prefix(&*self.line.before)
             .sorted(SortTarget::Create, SortOrder::Descend)
-            .limit(NEAR as i64 + 1);
+            .limit(MOST_LISTED);
         before.max_create_revision = self.revision - 1;
         before.keys_only = true;
         let txn = Txn::new().and_then([Op::Range(Range::key(self.key)), Op::Range(before)]);
@@ -139,21 +197,27 @@ impl Waiter<'_> {
 
     /// Waits until one key is gone.
     async fn far(&self, target: &[u8], created: i64) -> Result<(), Error> {
-        let request = WatchRequest { no_put: true, ..WatchRequest::key(target) };
-        let mut watch = self.session.backend().watch(request);
-        if opened(&mut watch).await?.is_none() {
-            return Ok(());
-        }
         let backend = self.session.backend();
-        let read = self.session.step(|deadline| backend.range(Range::key(target), deadline)).await?.value;
-        // The same session may have queued again behind us under the same key.
-        if read.kvs.first().is_none_or(|kv| kv.create_revision != created) {
+        let request = WatchRequest { no_put: true, ..WatchRequest::key(target) };
+        let mut watching = Watching::new(backend.watch(request));
+        if watching.opened().await?.is_none() {
             return Ok(());
         }
+        let Some(as_of) = self.still_there(target, created).await? else { return Ok(()) };
+        let mut doubt = Doubt::of(backend, &watching, as_of);
         loop {
-            match watch.next().await {
+            let told = select_biased! {
+                told = watching.stream.next().fuse() => told,
+                () = doubt.due().fuse() => {
+                    if self.still_there(target, created).await?.is_none() {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
+            match told {
                 Some(Ok(WatchMessage::Events { events })) => {
-                    if events.iter().any(|event| event.kv.mod_revision > read.header.revision) {
+                    if events.iter().any(|event| event.kv.mod_revision > as_of) {
                         return Ok(());
                     }
                 }
@@ -163,13 +227,12 @@ impl Waiter<'_> {
             }
         }
     }
-}
 
-/// Waits until the watch is open, and gives the revision since which it is; `None` if it ended instead.
-pub(crate) async fn opened(watch: &mut WatchStream) -> Result<Option<i64>, Error> {
-    match Pin::as_mut(watch).next().await {
-        Some(Ok(WatchMessage::Created { revision })) => Ok(Some(revision)),
-        Some(Ok(WatchMessage::Events { .. } | WatchMessage::Compacted { .. })) | None => Ok(None),
-        Some(Err(refusal)) => Err(refusal.into()),
+    /// Whether that incarnation of the key is there, and as of which revision. The same session may have queued again
+    /// behind us under the same key.
+    async fn still_there(&self, target: &[u8], created: i64) -> Result<Option<i64>, Error> {
+        let backend = self.session.backend();
+        let read = self.session.step(|deadline| backend.range(Range::key(target), deadline)).await?.value;
+        Ok(read.kvs.first().filter(|kv| kv.create_revision == created).map(|_| read.header.revision))
     }
 }

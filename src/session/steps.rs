@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, select_biased};
 
 use super::Session;
+use super::liveness::Ended;
 use crate::{CallError, Error, Instant, Refusal};
 
 /// A step that did not succeed.
@@ -43,7 +44,8 @@ impl Session {
     ) -> Result<Outcome<T>, Failed> {
         let mut doubtful = false;
         let mut pause = Duration::from_millis(5);
-        let mut lost = std::pin::pin!(self.lost().fuse());
+        // No timer for the deadline: each try ends at it, and a session that is over is noticed at once.
+        let mut lost = Ended::of(self.liveness()).fuse();
         loop {
             let Some(deadline) = self.deadline().filter(|_| self.is_alive()) else {
                 return Err(Failed { error: Error::SessionLost, doubtful });

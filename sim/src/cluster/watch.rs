@@ -54,6 +54,8 @@ enum Flow {
 const RETRANSMIT_MS: std::ops::RangeInclusive<u64> = 200..=800;
 /// A connection on which nothing passes is found broken, by keep-alive pings, within this time.
 const FOUND_BROKEN_MS: std::ops::RangeInclusive<u64> = 1_000..=10_000;
+/// How often a write overtakes a watch that is being opened: as on a real server under a steady load of writes.
+const OVERTAKEN: f64 = 0.05;
 /// etcd's loop for watches that lag.
 const SYNC_NS: u64 = 100 * MS;
 
@@ -121,7 +123,11 @@ impl Core {
         if request.start_revision > 0 && self.config.planted == Some(Planted::WatchSkipsAtResume) {
             request.start_revision += 1;
         }
-        let (at_member, told) = member.hub.create(request, &member.store);
+        let (at_member, told) = if self.network.random_bool(OVERTAKEN) {
+            member.hub.create_overtaken(request, &member.store)
+        } else {
+            member.hub.create(request, &member.store)
+        };
         watch.at_member = Some((member.boot, at_member));
         member.watches.insert(at_member, id);
         self.tell_watches(me, told.into_iter().map(|message| (at_member, message)).collect());

@@ -57,15 +57,36 @@ impl WatchHub {
     /// Opens a watch. The messages say so, or why not: then the last one is `canceled`, and the id is of no more use.
     /// A watch from a past revision is told of it only by [`WatchHub::sync_unsynced`].
     pub fn create(&mut self, request: WatchRequest, store: &Store) -> (WatchId, Vec<WatchResponse>) {
+        self.open(request, store, false)
+    }
+
+    /// As [`WatchHub::create`], and a write comes between the look at the store's revision, for a watch from now, and the
+    /// watch's being taken in: to etcd it is one from the past then (`v3rpc/watch.go`, `recvLoop`, reads the revision without the lock
+    /// under which `mvcc/watchable_store.go`, `watch`, compares it).
+    pub fn create_overtaken(
+        &mut self,
+        request: WatchRequest,
+        store: &Store,
+    ) -> (WatchId, Vec<WatchResponse>) {
+        self.open(request, store, true)
+    }
+
+    fn open(
+        &mut self,
+        request: WatchRequest,
+        store: &Store,
+        overtaken: bool,
+    ) -> (WatchId, Vec<WatchResponse>) {
         let id = WatchId(self.next_id);
         self.next_id += 1;
         let opened = WatchResponse { created: true, ..response(store.revision()) };
         if let Some(reason) = refusal(&request) {
             return (id, vec![WatchResponse { canceled: true, cancel_reason: reason.to_owned(), ..opened }]);
         }
-        let synced = request.start_revision == 0 || request.start_revision > store.revision();
+        let is_past = (1..=store.revision()).contains(&request.start_revision);
+        let synced = !is_past && !(overtaken && request.start_revision == 0);
         let from =
-            if synced { request.start_revision.max(store.revision() + 1) } else { request.start_revision };
+            if is_past { request.start_revision } else { request.start_revision.max(store.revision() + 1) };
         self.unsynced += usize::from(!synced);
         self.watches.insert(id, Watch { request, from, synced });
         (id, vec![opened])
@@ -206,6 +227,17 @@ mod tests {
         assert!(hub.progress(later, &store).is_some_and(|message| message.header.revision == 4));
         assert!(hub.cancel(now) && !hub.cancel(now));
         assert_eq!(put(&mut store, &mut hub, "a").len(), 1);
+    }
+
+    #[test]
+    fn a_watch_from_now_that_a_write_overtakes_waits_for_the_loop_and_misses_nothing() {
+        let (mut store, mut hub) = (Store::new(StoreConfig::default()), WatchHub::new());
+        put(&mut store, &mut hub, "a");
+        let (_, opened) = hub.create_overtaken(WatchRequest::key("a"), &store);
+        assert!(opened[0].created && opened[0].header.revision == 2);
+        assert!(put(&mut store, &mut hub, "a").is_empty() && hub.has_unsynced());
+        assert_eq!(revisions(&hub.sync_unsynced(&store)), [3]);
+        assert_eq!(revisions(&put(&mut store, &mut hub, "a")), [4]);
     }
 
     #[test]
