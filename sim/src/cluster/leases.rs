@@ -293,10 +293,11 @@ impl Core {
 
     /// A renewal is a stream: it ends with the others of a member that has no leader.
     pub(crate) fn cancel_renewals(&mut self, me: usize) {
-        let renewals = self.members[me].forwards.extract_if(.., |_, asked| asked.renew);
-        let askers: Vec<Asker> = renewals.map(|(_, asked)| asked.asker).collect();
-        let unsure = self.members[me].reads.take_renewals();
-        for asker in askers.into_iter().chain(unsure) {
+        let member = &mut self.members[me];
+        let mut askers = member.reads.take_renewals();
+        askers.extend(member.forwards.values().filter(|asked| asked.renew).map(|asked| asked.asker));
+        member.forwards.retain(|_, asked| !asked.renew);
+        for asker in askers {
             self.answer(me, asker, Err(no_leader()));
         }
     }

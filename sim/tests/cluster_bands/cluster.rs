@@ -129,6 +129,38 @@ impl Client {
         self.ask(member, Request::Put(Put::new(key, value)), deadline).await
     }
 
+    /// What members that have a majority must answer: asked in turn, `first` first and `not` never, until one does. A
+    /// machine out of breath may change a leader that nobody touched.
+    pub(crate) async fn insist(&self, first: usize, not: Option<usize>, request: Request) -> Response {
+        let give_up_at = self.now() + PATIENCE;
+        let mut members = (first..first + MEMBERS).map(|member| member % MEMBERS).cycle();
+        loop {
+            let member = members.find(|&member| Some(member) != not).unwrap_or(first);
+            let outcome = self.ask(member, request.clone(), give_up_at).await;
+            if let Some(Ok(response)) = outcome {
+                return response;
+            }
+            assert!(self.now() < give_up_at, "members with a majority do not serve: {outcome:?}");
+            self.look_later().await;
+        }
+    }
+
+    /// A write that must succeed; see [`Client::insist`].
+    pub(crate) async fn write(&self, first: usize, not: Option<usize>, key: String, value: &str) {
+        self.insist(first, not, Request::Put(Put::new(key, value))).await;
+    }
+
+    /// A lease that must be granted; see [`Client::insist`]. Gives its id and the time to live that it got.
+    pub(crate) async fn grant(&self, first: usize, ttl_s: u64) -> (i64, u64) {
+        let ttl_s = i64::try_from(ttl_s).expect("a short lease");
+        match self.insist(first, None, Request::LeaseGrant { id: 0, ttl_s }).await {
+            Response::LeaseGrant { grant, .. } => {
+                (grant.id, u64::try_from(grant.ttl_s).expect("a time to live"))
+            }
+            other => panic!("a grant was answered with {other:?}"),
+        }
+    }
+
     /// The key's value at one member: `Some(None)` if there is no such key.
     pub(crate) async fn read(
         &self,

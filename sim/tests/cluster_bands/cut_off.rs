@@ -52,8 +52,7 @@ pub(crate) async fn leader(cluster: &mut impl TestCluster, patience: Patience, l
         log.count("leader cut off: for a while two claim to lead");
     }
     if let Some((new, _)) = seen.new {
-        let put = client.put(new, &format!("{prefix}value"), "new", client.now() + PATIENCE).await;
-        log.expect(matches!(put, Some(Ok(_))), || format!("the new leader does not serve: {put:?}"));
+        client.write(new, Some(old.member), format!("{prefix}value"), "new").await;
     }
     refuses(&client, old.member, &prefix, log).await;
     cluster.heal();
@@ -75,8 +74,7 @@ pub(crate) async fn follower(cluster: &mut impl TestCluster, patience: Patience,
     let opening = watch.events(&client, 1, client.now() + PATIENCE).await;
     log.expect(opening.0.len() == 1, || format!("the watch misses what came before the cut: {opening:?}"));
     cluster.isolate(follower);
-    let put = client.put(lead.member, &format!("{prefix}value"), "new", client.now() + PATIENCE).await;
-    log.expect(matches!(put, Some(Ok(_))), || format!("the majority does not serve: {put:?}"));
+    client.write(lead.member, Some(follower), format!("{prefix}value"), "new").await;
     let knows_until = lead.since + client.settings.election() - 2 * tick(&client);
     reads_old(&client, follower, &prefix, knows_until, log).await;
     let (answers, (noticed, ended)) = join(
@@ -106,13 +104,8 @@ fn tick(client: &Client) -> Duration {
 async fn prepare(client: &Client, prefix: &str) -> (Lead, i64) {
     client.out_of_step().await;
     let lead = client.steady().await;
-    let deadline = client.now() + PATIENCE;
-    let lease = match client.ask(lead.member, Request::LeaseGrant { id: 0, ttl_s: 60 }, deadline).await {
-        Some(Ok(Response::LeaseGrant { grant, .. })) => grant.id,
-        other => panic!("a healthy cluster does not serve: {other:?}"),
-    };
-    let put = client.put(lead.member, &format!("{prefix}value"), "old", deadline).await;
-    assert!(matches!(put, Some(Ok(_))), "a healthy cluster does not serve: {put:?}");
+    let (lease, _) = client.grant(lead.member, 60).await;
+    client.write(lead.member, None, format!("{prefix}value"), "old").await;
     (client.steady().await, lease)
 }
 
@@ -164,12 +157,17 @@ async fn has_no_say(
                 if what == "renewal" && who == "follower" && is_no_leader(&status) {
                     log.took(Behaviour::StreamEnds, took);
                 }
-                status.to_string()
+                answer_words(&status)
             }
         };
         log.answered(format!("{who} cut off, {what}: {said}"));
     }
     log
+}
+
+/// A refusal without what it adds when leader or connection were lost at a certain moment.
+fn answer_words(status: &Status) -> String {
+    status.to_string().split(", possibly due to").next().unwrap_or_default().to_owned()
 }
 
 fn is_timeout(status: &Status) -> bool {

@@ -1,10 +1,11 @@
-//! The life of leases that nobody renews: with one leader, and when the leader is killed meanwhile.
+//! The life of leases: of those that nobody renews, with one leader or when that is killed; and of those that are renewed
+//! while an old leader, who has heard nothing of it, stands still.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tenure::Instant;
-use tenure::kv::{Put, Request, Response};
+use tenure::kv::{Put, Request};
 
 use crate::band::Behaviour;
 use crate::cluster::{Client, PATIENCE, TestCluster};
@@ -22,15 +23,9 @@ struct Granted {
 /// Grants a lease and puts a key that lives by it.
 async fn grant(client: &Client, member: usize, key: &str, ttl_s: u64) -> Granted {
     let asked_at = client.now();
-    let deadline = asked_at + PATIENCE;
-    let ttl = i64::try_from(ttl_s).expect("a short lease");
-    let grant = match client.ask(member, Request::LeaseGrant { id: 0, ttl_s: ttl }, deadline).await {
-        Some(Ok(Response::LeaseGrant { grant, .. })) => grant,
-        other => panic!("a grant was answered with {other:?}"),
-    };
-    let put = client.ask(member, Request::Put(Put::new(key, "").lease(grant.id)), deadline).await;
-    assert!(matches!(put, Some(Ok(_))), "a put with a lease was answered with {put:?}");
-    Granted { lease: grant.id, ttl_s: u64::try_from(grant.ttl_s).expect("a time to live"), asked_at }
+    let (lease, ttl_s) = client.grant(member, ttl_s).await;
+    client.insist(member, None, Request::Put(Put::new(key, "").lease(lease))).await;
+    Granted { lease, ttl_s, asked_at }
 }
 
 /// When a key was first seen to be gone. Whoever has no leader is asked again.

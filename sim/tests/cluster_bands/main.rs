@@ -21,6 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tenure_sim::cluster::Planted;
 
 use band::{Behaviour, Settings};
+use elections::DEAF_BESIDE_SUCCESSOR;
 use log::{Log, table};
 use script::Rounds;
 
@@ -50,6 +51,18 @@ const REAL: Rounds = Rounds {
     leases: 2,
 };
 
+/// What it goes through with etcd's default settings, five times as slow.
+const REAL_SLOW: Rounds = Rounds {
+    failovers: 3,
+    losses: 3,
+    cuts: 3,
+    long_cuts: 1,
+    short_cuts: 3,
+    orphans: 2,
+    outlived: 2,
+    leases: 2,
+};
+
 /// Real clusters are not to wait for a core that simulated ones have.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
@@ -62,6 +75,17 @@ fn faults(of: &str, log: &Log, settings: Settings, late: log::Late) -> Vec<Strin
     wrong.map(|wrong| format!("{of}: {wrong}")).collect()
 }
 
+/// What a real cluster shows and no simulated one does.
+fn surprises(simulated: &Log, real: &Log) -> Vec<String> {
+    let untried = simulated.took_ms.keys().filter(|behaviour| !real.took_ms.contains_key(behaviour));
+    let untried = untried.map(|behaviour| format!("real: {behaviour}: not seen once"));
+    // On a slow machine whoever is asked may know already that it has no leader.
+    let late = |answer: &str| answer.ends_with("etcdserver: no leader");
+    let answers = real.answers.keys().filter(|answer| !simulated.answers.contains_key(*answer));
+    let answers = answers.filter(|answer| !late(answer));
+    untried.chain(answers.map(|answer| format!("no simulated cluster does so: {answer}"))).collect()
+}
+
 #[test]
 fn the_simulated_and_the_real_cluster_keep_to_the_same_bands() {
     let _alone = alone();
@@ -69,16 +93,21 @@ fn the_simulated_and_the_real_cluster_keep_to_the_same_bands() {
     for settings in [Settings::QUICK, Settings::DEFAULT] {
         let simulated = simulated::run_seeds(SEEDS, settings, None, ONCE);
         wrong.extend(faults("simulated", &simulated, settings, simulated::late(settings)));
-        let tried = settings == Settings::QUICK || std::env::var_os("TENURE_BANDS_DEFAULT").is_some();
-        let real = if tried { real::run(settings, REAL) } else { Log::default() };
-        wrong.extend(faults("real", &real, settings, real::LATE));
-        println!("{}", table(settings, &simulated, &real));
-        if tried {
-            let untried = simulated.took_ms.keys().filter(|behaviour| !real.took_ms.contains_key(behaviour));
-            wrong.extend(untried.map(|behaviour| format!("real: {behaviour}: not seen once")));
-            let unknown = real.answers.keys().filter(|answer| !simulated.answers.contains_key(*answer));
-            wrong.extend(unknown.map(|answer| format!("no simulated cluster answers so: {answer}")));
+        if simulated.counts.contains_key(DEAF_BESIDE_SUCCESSOR) {
+            wrong.push(format!("simulated: {DEAF_BESIDE_SUCCESSOR}"));
         }
+        let rounds = match settings {
+            Settings::QUICK => REAL,
+            _ if std::env::var_os("TENURE_BANDS_DEFAULT").is_some() => REAL_SLOW,
+            _ => {
+                println!("{}", table(settings, &simulated, &Log::default()));
+                continue;
+            }
+        };
+        let real = real::run(settings, rounds);
+        println!("{}", table(settings, &simulated, &real));
+        wrong.extend(faults("real", &real, settings, real::LATE));
+        wrong.extend(surprises(&simulated, &real));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

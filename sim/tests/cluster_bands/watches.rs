@@ -164,8 +164,7 @@ pub(crate) async fn across_short_cut(cluster: &mut impl TestCluster, log: &mut L
     }
     cluster.isolate(follower);
     for key in 0..KEYS {
-        let put = client.put(lead.member, &format!("{prefix}{key}"), "", client.now() + PATIENCE).await;
-        log.expect(matches!(put, Some(Ok(_))), || format!("the majority does not serve: {put:?}"));
+        client.write(lead.member, Some(follower), format!("{prefix}{key}"), "").await;
     }
     let (early, ended) = watch.events(&client, 1, lead.since + 2 * client.settings.election()).await;
     log.expect(early.is_empty(), || format!("a cut-off member's watch told {early:?}"));
