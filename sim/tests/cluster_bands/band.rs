@@ -4,20 +4,22 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The two settings that all times of a cluster follow from.
+/// The settings that all times of a cluster follow from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Settings {
     /// etcd's `--heartbeat-interval`, which is also its tick, in milliseconds.
     pub(crate) heartbeat_ms: u64,
     /// etcd's `--election-timeout`, in milliseconds.
     pub(crate) election_ms: u64,
+    /// etcd's `--pre-vote`: off by default before 3.5.
+    pub(crate) pre_vote: bool,
 }
 
 impl Settings {
     /// Those of tests.
-    pub(crate) const QUICK: Self = Self { heartbeat_ms: 20, election_ms: 200 };
+    pub(crate) const QUICK: Self = Self { heartbeat_ms: 20, election_ms: 200, pre_vote: true };
     /// etcd's own.
-    pub(crate) const DEFAULT: Self = Self { heartbeat_ms: 100, election_ms: 1_000 };
+    pub(crate) const DEFAULT: Self = Self { heartbeat_ms: 100, election_ms: 1_000, pre_vote: true };
 
     pub(crate) const fn election(self) -> Duration {
         Duration::from_millis(self.election_ms)
@@ -97,15 +99,23 @@ impl Behaviour {
             Self::CutLeaderStepsDown | Self::DeafLeaderStepsDown => quorum,
             // By the check, or by the word of its successor.
             Self::MuteLeaderStepsDown => Band { least_ms: election.least_ms, ..quorum },
-            // Its followers hear it until it steps down.
-            Self::LeaderAfterDeaf => Band {
-                least_ms: quorum.least_ms + election.least_ms,
-                most_ms: quorum.most_ms + election.most_ms,
-                usual_ms: quorum.most_ms + election.usual_ms,
-            },
+            // Its followers hear it until it steps down. Without pre-vote it then stands in ever newer terms, of which each
+            // sends them back to the beginning; three are allowed for, usually one.
+            Self::LeaderAfterDeaf => {
+                let disturbance_ms = if settings.pre_vote { 0 } else { 2 * timeout };
+                Band {
+                    least_ms: quorum.least_ms + election.least_ms,
+                    most_ms: quorum.most_ms + election.most_ms + 3 * disturbance_ms,
+                    usual_ms: quorum.most_ms + election.usual_ms + disturbance_ms,
+                }
+            }
             Self::FollowerNotices => Band::between(election.least_ms, 2 * timeout),
             // `monitorLeader` in `api/v3rpc/interceptor.go` looks once an election timeout, and must find none three times.
             Self::StreamEnds => Band::between(election.least_ms + 2 * timeout, 5 * timeout),
+            // Without pre-vote the follower has meanwhile stood in a newer term, which the leader's next heartbeat tells it.
+            Self::WatchCatchesUp if !settings.pre_vote => {
+                Band { most_ms: election.most_ms + tick, usual_ms: election.usual_ms + tick, ..election }
+            }
             // The next heartbeat shows the leader what the follower lacks.
             Self::WatchCatchesUp => Band::between(0, 2 * tick),
             // `ReqTimeout` in `config/config.go`.

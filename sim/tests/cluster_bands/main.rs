@@ -1,6 +1,7 @@
 //! Whether the simulated cluster behaves as a real one: one script, the same client and the same bands, computed from the
 //! settings, for both. `cargo test -p tenure-sim --test cluster_bands -- --nocapture` prints the table; with
-//! `TENURE_BANDS_DEFAULT=1` the real cluster is also tried with etcd's default settings, which takes some minutes.
+//! `TENURE_BANDS_DEFAULT=1` the real cluster is also tried with etcd's default settings, which takes some minutes, and with
+//! `TENURE_BANDS_ETCD=3.5` both are of that line.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "worlds and real processes are run from real threads")]
 #![cfg(target_os = "linux")]
@@ -19,6 +20,7 @@ mod watches;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tenure_sim::cluster::Planted;
+use tenure_sim::store::EtcdVersion;
 
 use band::{Behaviour, Settings};
 use elections::DEAF_BESIDE_SUCCESSOR;
@@ -89,22 +91,24 @@ fn surprises(simulated: &Log, real: &Log) -> Vec<String> {
 #[test]
 fn the_simulated_and_the_real_cluster_keep_to_the_same_bands() {
     let _alone = alone();
+    let version: EtcdVersion = match std::env::var("TENURE_BANDS_ETCD") {
+        Ok(named) => named.parse().expect("a version"),
+        Err(_) => EtcdVersion::default(),
+    };
     let mut wrong = Vec::new();
-    for settings in [Settings::QUICK, Settings::DEFAULT] {
-        let simulated = simulated::run_seeds(SEEDS, settings, None, ONCE);
+    for slow in [false, true] {
+        let settings = if slow { Settings::DEFAULT } else { Settings::QUICK };
+        let settings = Settings { pre_vote: version.pre_vote_default(), ..settings };
+        let simulated = simulated::run_seeds(SEEDS, settings, version, None, ONCE);
         wrong.extend(faults("simulated", &simulated, settings, simulated::late(settings)));
         if simulated.counts.contains_key(DEAF_BESIDE_SUCCESSOR) {
             wrong.push(format!("simulated: {DEAF_BESIDE_SUCCESSOR}"));
         }
-        let rounds = match settings {
-            Settings::QUICK => REAL,
-            _ if std::env::var_os("TENURE_BANDS_DEFAULT").is_some() => REAL_SLOW,
-            _ => {
-                println!("{}", table(settings, &simulated, &Log::default()));
-                continue;
-            }
-        };
-        let real = real::run(settings, rounds);
+        if slow && std::env::var_os("TENURE_BANDS_DEFAULT").is_none() {
+            println!("{}", table(settings, &simulated, &Log::default()));
+            continue;
+        }
+        let real = real::run(settings, version, if slow { REAL_SLOW } else { REAL });
         println!("{}", table(settings, &simulated, &real));
         wrong.extend(faults("real", &real, settings, real::LATE));
         wrong.extend(surprises(&simulated, &real));
@@ -123,7 +127,7 @@ fn the_shortest_lease_follows_from_the_election_timeout() {
 /// What the bands and the scripts find wrong with some simulated clusters, judged by the bands of `judged_by`.
 fn found(settings: Settings, planted: Option<Planted>, rounds: Rounds, judged_by: Settings) -> Vec<String> {
     let _alone = alone();
-    let log = simulated::run_seeds(0..6, settings, planted, rounds);
+    let log = simulated::run_seeds(0..6, settings, EtcdVersion::default(), planted, rounds);
     faults("", &log, judged_by, simulated::late(judged_by))
 }
 

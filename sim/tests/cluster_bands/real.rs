@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tenure::wire::Wire;
 use tenure::{TokioRuntime, grpc_wire};
 use tenure_sim::real::{Cluster, ClusterOptions, Server, ServerOptions};
+use tenure_sim::store::EtcdVersion;
 use tonic::transport::Endpoint;
 
 use crate::band::Settings;
@@ -52,9 +53,10 @@ impl TestCluster for Real {
     }
 }
 
-fn server(settings: Settings) -> ServerOptions {
-    assert!([Settings::QUICK, Settings::DEFAULT].contains(&settings), "no server has other settings");
-    ServerOptions { fast: settings == Settings::QUICK, ..ServerOptions::default() }
+fn server(settings: Settings, version: EtcdVersion) -> ServerOptions {
+    let fast = settings.election_ms == Settings::QUICK.election_ms;
+    assert!(fast || settings.election_ms == Settings::DEFAULT.election_ms, "no server has other settings");
+    ServerOptions { fast, ..ServerOptions::version(&version.to_string()) }
 }
 
 fn wire(endpoint: String) -> Arc<dyn Wire> {
@@ -68,8 +70,9 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Starts a cluster, plays the scripts on it, and ends it.
-pub(crate) fn run(settings: Settings, rounds: Rounds) -> Log {
-    let cluster = Cluster::start(&ClusterOptions { server: server(settings), ..ClusterOptions::default() });
+pub(crate) fn run(settings: Settings, version: EtcdVersion, rounds: Rounds) -> Log {
+    let cluster =
+        Cluster::start(&ClusterOptions { server: server(settings, version), ..ClusterOptions::default() });
     let cluster = cluster.expect("the cluster starts");
     block_on(async {
         let wires = cluster.endpoints().into_iter().map(wire).collect();
@@ -85,7 +88,7 @@ pub(crate) fn run(settings: Settings, rounds: Rounds) -> Log {
 pub(crate) fn granted_ttl_s(settings: Settings) -> i64 {
     use tenure::kv::{Request, Response};
 
-    let server = Server::start(&server(settings)).expect("etcd starts");
+    let server = Server::start(&server(settings, EtcdVersion::default())).expect("etcd starts");
     block_on(async {
         match wire(server.endpoint()).call(Request::LeaseGrant { id: 0, ttl_s: 1 }).await {
             Ok(Response::LeaseGrant { grant, .. }) => grant.ttl_s,

@@ -9,6 +9,7 @@ use tenure_sim::cluster::{ClientConfig, ClientEnv, ClusterConfig, Planted, Span,
 use tenure_sim::fault::Fault;
 use tenure_sim::history::Recorder;
 use tenure_sim::node::Node;
+use tenure_sim::store::EtcdVersion;
 
 use crate::band::Settings;
 use crate::cluster::{Client, TestCluster};
@@ -87,9 +88,10 @@ impl TestCluster for Simulated {
 }
 
 /// Plays the scripts on the cluster of one seed.
-fn run(seed: u64, settings: Settings, planted: Option<Planted>, rounds: Rounds) -> Log {
+fn run(seed: u64, settings: Settings, version: EtcdVersion, planted: Option<Planted>, rounds: Rounds) -> Log {
     let links = Span { min: LONGEST_US / 5, max: LONGEST_US };
     let config = ClusterConfig {
+        version,
         heartbeat_ms: settings.heartbeat_ms,
         election_timeout_ms: settings.election_ms,
         peer_delay_us: links,
@@ -132,6 +134,7 @@ async fn client(world: &World, settings: Settings) -> Client {
 pub(crate) fn run_seeds(
     seeds: Range<u64>,
     settings: Settings,
+    version: EtcdVersion,
     planted: Option<Planted>,
     rounds: Rounds,
 ) -> Log {
@@ -146,7 +149,7 @@ pub(crate) fn run_seeds(
                     if seed >= seeds.end {
                         return;
                     }
-                    let mut log = run(seed, settings, planted, rounds);
+                    let mut log = run(seed, settings, version, planted, rounds);
                     log.wrong.iter_mut().for_each(|wrong| *wrong = format!("seed {seed}: {wrong}"));
                     all.lock().expect("no panic").add(log);
                 }
