@@ -263,15 +263,19 @@ impl Core {
         }
     }
 
-    /// etcd breaks the streams of a member that has had no leader for three election timeouts.
+    /// etcd looks once an election timeout whether a member has a leader, and breaks its streams when it finds none for
+    /// the third time (`monitorLeader` in `api/v3rpc/interceptor.go`): two to three timeouts after the last was lost.
     pub(crate) fn arm_leaderless(&mut self, me: usize) {
         let generation = self.members[me].leaderless.arm();
-        self.schedule_local(3 * self.election_timeout_ns(), me, Local::Leaderless { generation });
+        let timeout_ns = self.election_timeout_ns();
+        let wait_ns = self.chance.random_range(2 * timeout_ns..=3 * timeout_ns);
+        self.schedule_local(wait_ns, me, Local::Leaderless { generation });
     }
 
     pub(crate) fn leaderless(&mut self, me: usize, generation: u32) {
         if self.members[me].leaderless.rings(generation) {
             self.cancel_watches(me);
+            self.cancel_renewals(me);
         }
     }
 

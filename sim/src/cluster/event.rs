@@ -54,7 +54,7 @@ pub(crate) enum Local {
     ElectionTimeout { generation: u32 },
     /// As a leader it has not heard of a majority for too long.
     QuorumTimeout { generation: u32 },
-    /// It has had no leader for three election timeouts.
+    /// It has had no leader each of the three times that etcd looked.
     Leaderless { generation: u32 },
     /// As a leader it sends a follower what that one may lack.
     Resync { peer: usize },

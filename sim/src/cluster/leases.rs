@@ -11,9 +11,9 @@ use super::core::{Core, MS};
 use super::event::Local;
 use super::peer::{LeaseSaid, PeerMessage, Proposal};
 use super::reads::Confirm;
-use super::wire::{leader_changed, timed_out};
+use super::wire::{leader_changed, no_leader, timed_out};
 use crate::history::What;
-use crate::store::Renewal;
+use crate::store::{LeadershipCheck, Renewal};
 
 /// A question about a lease on its way to the leader's lessor.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,15 @@ impl Core {
         }
     }
 
+    /// Whether a member that takes itself for the leader asks a majority before it renews or revokes.
+    fn doubts_leadership(&self, me: usize) -> bool {
+        match self.config.version.leadership_check() {
+            LeadershipCheck::Never => false,
+            LeadershipCheck::Always => true,
+            LeadershipCheck::WhenStalled => self.now_ns < self.members[me].ticks_again_ns,
+        }
+    }
+
     /// Sets the next scan to when a lease may be due; none while there is none.
     pub(crate) fn arm_scan(&mut self, me: usize) {
         let member = &mut self.members[me];
@@ -112,27 +121,18 @@ impl Core {
         if expired.is_empty() {
             return;
         }
-        if self.trusts_its_leadership(me) {
-            self.propose_revocations(me, expired);
-        } else {
+        if self.doubts_leadership(me) {
             self.await_confirmation(me, Confirm::Revoke(expired));
+        } else {
+            self.propose_revocations(me, expired);
         }
     }
 
-    /// Whether a leader renews and revokes without asking a majority whether it still leads (`ensureLeadership` in etcd's
-    /// `server.go`).
-    fn trusts_its_leadership(&self, me: usize) -> bool {
-        let version = self.config.version;
-        let active = self.now_ns >= self.members[me].stalled_until_ns;
-        version.late_revocations() || version.trusts_active_leader() && active
-    }
-
-    /// A member goes on: if it has missed so many ticks that it knows, it counts as stalled until the next.
+    /// A member goes on: if it has missed so many ticks that it knows, it counts as stalled until the next, which has been
+    /// waiting and comes in no certain order with the rest.
     pub(crate) fn stalled(&mut self, me: usize) {
-        let heartbeat_ns = self.config.heartbeat_ms * MS;
-        if self.now_ns - self.members[me].paused_at_ns >= MISSED_TICKS * heartbeat_ns {
-            let tick_ns = self.chance.random_range(1..=heartbeat_ns);
-            self.members[me].stalled_until_ns = self.now_ns + tick_ns;
+        if self.now_ns - self.members[me].paused_at_ns >= MISSED_TICKS * self.config.heartbeat_ms * MS {
+            self.members[me].ticks_again_ns = self.now_ns + self.chance.random_range(0..=MS);
         }
     }
 
@@ -152,21 +152,23 @@ impl Core {
     /// A client asks this member about a lease.
     pub(crate) fn ask_lease(&mut self, me: usize, asker: Asker, lease: i64, renew: bool, keys: bool) {
         if self.members[me].leads() && !keys {
-            return self.ask_primary(me, LeaseAsk { from: AskedBy::Client(asker), lease, renew });
+            let ask = LeaseAsk { from: AskedBy::Client(asker), lease, renew };
+            return if renew && self.doubts_leadership(me) {
+                self.await_confirmation(me, Confirm::Lease(ask));
+            } else {
+                self.ask_lessor(me, ask);
+            };
         }
-        let forward = self.fresh_id();
-        let question = Forward { asker, asked: None, lease, renew, keys };
-        self.members[me].forwards.insert(forward, question);
-        self.await_timeout(me, forward);
-        self.send_forward(me, forward);
+        self.forward_ask(me, Forward { asker, asked: None, lease, renew, keys });
     }
 
-    fn ask_primary(&mut self, me: usize, ask: LeaseAsk) {
-        if self.trusts_its_leadership(me) {
-            self.ask_lessor(me, ask);
-        } else {
-            self.await_confirmation(me, Confirm::Lease(ask));
-        }
+    /// Sends a question on to whom this member takes for the leader, which answers from its lessor without a look at its
+    /// leadership (`leasehttp` in etcd's server).
+    fn forward_ask(&mut self, me: usize, asked: Forward) {
+        let forward = self.fresh_id();
+        self.members[me].forwards.insert(forward, asked);
+        self.await_timeout(me, forward);
+        self.send_forward(me, forward);
     }
 
     /// The question comes to the lessor of a member that believes it leads.
@@ -212,11 +214,21 @@ impl Core {
         }
     }
 
-    /// This member's lessor is not, or not surely, the leader's.
-    pub(crate) fn not_primary(&mut self, me: usize, ask: LeaseAsk) {
+    /// This member's lessor is not the leader's: it tries as one that follows does.
+    fn not_primary(&mut self, me: usize, ask: LeaseAsk) {
         match ask.from {
-            AskedBy::Client(asker) => self.answer(me, asker, Err(leader_changed())),
+            AskedBy::Client(asker) => {
+                let LeaseAsk { lease, renew, .. } = ask;
+                self.forward_ask(me, Forward { asker, asked: None, lease, renew, keys: false });
+            }
             AskedBy::Member(..) => self.tell_of_lease(me, ask, LeaseSaid::NotPrimary),
+        }
+    }
+
+    /// This member's leadership could not be confirmed.
+    pub(crate) fn leadership_unsure(&mut self, me: usize, ask: LeaseAsk) {
+        if let AskedBy::Client(asker) = ask.from {
+            self.answer(me, asker, Err(leader_changed()));
         }
     }
 
@@ -237,7 +249,7 @@ impl Core {
     ) {
         let ask = LeaseAsk { from: AskedBy::Member(from, forward), lease, renew };
         if self.members[me].leads() {
-            self.ask_primary(me, ask);
+            self.ask_lessor(me, ask);
         } else {
             self.not_primary(me, ask);
         }
@@ -249,7 +261,7 @@ impl Core {
         let (lease, renew) = (asked.lease, asked.renew);
         match member.leader {
             Some(leader) if leader == me => {
-                self.ask_primary(me, LeaseAsk { from: AskedBy::Member(me, forward), lease, renew });
+                self.ask_lessor(me, LeaseAsk { from: AskedBy::Member(me, forward), lease, renew });
             }
             Some(leader) => {
                 let (up, boot) = (self.members[leader].is_up(), self.members[leader].boot);
@@ -296,7 +308,19 @@ impl Core {
     /// A forwarded question has waited too long.
     pub(crate) fn time_forward_out(&mut self, me: usize, forward: u64) {
         if let Some(asked) = self.members[me].forwards.remove(&forward) {
-            self.answer(me, asked.asker, Err(timed_out()));
+            let status = if self.members[me].leader.is_some() { timed_out() } else { no_leader() };
+            self.answer(me, asked.asker, Err(status));
+        }
+    }
+
+    /// A renewal is a stream: it ends with the others of a member that has no leader.
+    pub(crate) fn cancel_renewals(&mut self, me: usize) {
+        let member = &mut self.members[me];
+        let mut askers = member.reads.take_renewals();
+        askers.extend(member.forwards.values().filter(|asked| asked.renew).map(|asked| asked.asker));
+        member.forwards.retain(|_, asked| !asked.renew);
+        for asker in askers {
+            self.answer(me, asker, Err(no_leader()));
         }
     }
 

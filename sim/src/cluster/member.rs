@@ -26,8 +26,6 @@ pub(crate) struct Member {
     pub(crate) listens: bool,
     /// Since when it stands still, or did last.
     pub(crate) paused_at_ns: u64,
-    /// Its loop has not ticked since it stood still for long.
-    pub(crate) stalled_until_ns: u64,
     /// What came while it stood still.
     pub(crate) inbox: Vec<Event>,
     /// What its leases go by.
@@ -52,6 +50,8 @@ pub(crate) struct Member {
     pub(crate) hearing: bool,
     /// When it last did, if it does not now.
     pub(crate) last_heard_ns: u64,
+    /// Until then, after it stood still, no tick has come yet.
+    pub(crate) ticks_again_ns: u64,
     pub(crate) election: Alarm,
     pub(crate) quorum: Alarm,
     pub(crate) leaderless: Alarm,
@@ -168,7 +168,6 @@ impl Member {
             crashes: 0,
             pauses: 0,
             paused_at_ns: 0,
-            stalled_until_ns: 0,
             boot: 0,
             listens: false,
             inbox: Vec::new(),
@@ -185,6 +184,7 @@ impl Member {
             leader: None,
             hearing: false,
             last_heard_ns: 0,
+            ticks_again_ns: 0,
             election: Alarm::default(),
             quorum: Alarm::default(),
             leaderless: Alarm::default(),

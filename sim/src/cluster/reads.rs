@@ -5,12 +5,13 @@
 use std::sync::Arc;
 
 use tenure::kv::Request;
+use tenure::wire::Status;
 
 use super::call::Asker;
 use super::config::Planted;
 use super::core::{Core, MS};
 use super::event::Local;
-use super::leases::LeaseAsk;
+use super::leases::{AskedBy, LeaseAsk};
 use super::peer::PeerMessage;
 use super::wire::{leader_changed, timed_out};
 
@@ -33,6 +34,25 @@ pub(crate) struct Reads {
     /// Confirmed, but this member has not applied so far yet.
     applying: Vec<(usize, Vec<Confirm>)>,
     retry_armed: bool,
+}
+
+impl Reads {
+    /// Takes out the clients' renewals that wait for a confirmation. Gives who asked.
+    pub(crate) fn take_renewals(&mut self) -> Vec<Asker> {
+        let mut askers = Vec::new();
+        let in_round = self.round.as_mut().map(|round| &mut round.items);
+        for items in in_round.into_iter().chain([&mut self.waiting]) {
+            items.retain(|item| {
+                let asker = match item {
+                    Confirm::Lease(LeaseAsk { from: AskedBy::Client(asker), .. }) => Some(*asker),
+                    _ => None,
+                };
+                askers.extend(asker);
+                asker.is_none()
+            });
+        }
+        askers
+    }
 }
 
 struct Round {
@@ -99,8 +119,13 @@ impl Core {
     }
 
     fn arm_read_retry(&mut self, me: usize) {
-        if self.members.len() > 1 && !std::mem::replace(&mut self.members[me].reads.retry_armed, true) {
-            self.schedule_local(RETRY_MS * MS, me, Local::ReadRetry);
+        let (now_ns, timeout_ns) = (self.now_ns, self.request_timeout_ns());
+        let alone = self.members.len() == 1;
+        let reads = &mut self.members[me].reads;
+        let Some(round) = &reads.round else { return };
+        let wait_ns = (RETRY_MS * MS).min((round.began_ns + timeout_ns).saturating_sub(now_ns));
+        if !alone && !std::mem::replace(&mut reads.retry_armed, true) {
+            self.schedule_local(wait_ns, me, Local::ReadRetry);
         }
     }
 
@@ -112,11 +137,7 @@ impl Core {
         if now_ns - round.began_ns >= timeout_ns {
             if let Some(round) = reads.round.take() {
                 for item in round.items {
-                    if let Confirm::Read(asker, _) = item {
-                        self.answer(me, asker, Err(timed_out()));
-                    } else {
-                        self.leadership_unsure(me, item);
-                    }
+                    self.not_confirmed(me, item, &timed_out());
                 }
             }
             self.begin_round(me);
@@ -228,20 +249,18 @@ impl Core {
     pub(crate) fn fail_round(&mut self, me: usize) {
         if let Some(round) = self.members[me].reads.round.take() {
             for item in round.items {
-                if let Confirm::Read(asker, _) = item {
-                    self.answer(me, asker, Err(leader_changed()));
-                } else {
-                    self.leadership_unsure(me, item);
-                }
+                self.not_confirmed(me, item, &leader_changed());
             }
         }
         self.begin_round(me);
     }
 
-    /// What waited for this member's leadership cannot have it (`ensureLeadership` in etcd's `v3_server.go`).
-    fn leadership_unsure(&mut self, me: usize, item: Confirm) {
-        if let Confirm::Lease(ask) = item {
-            self.not_primary(me, ask);
+    /// What waited for this member's leadership cannot have it.
+    fn not_confirmed(&mut self, me: usize, item: Confirm, why: &Status) {
+        match item {
+            Confirm::Read(asker, _) => self.answer(me, asker, Err(why.clone())),
+            Confirm::Lease(ask) => self.leadership_unsure(me, ask),
+            Confirm::Revoke(_) => {}
         }
     }
 

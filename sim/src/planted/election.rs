@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use tenure::kv::{
     CompareTarget, Op, OpResponse, PutResponse, Range, RangeResponse, Txn, TxnResponse, WatchRequest,
 };
 use tenure::{Backend, CallError, Instant, WatchMessage, WatchStream};
 
+use super::unlock::blindly;
 use crate::workload::decorate::Decoration;
 
 pub(super) struct StaleProclaim;
@@ -23,35 +24,17 @@ fn is_proclamation(txn: &Txn) -> bool {
 }
 
 impl Decoration for StaleProclaim {
-    /// Without the compares, and one that may be lost counts as said and is sent again.
     fn txn(
         inner: &Arc<dyn Backend>,
-        mut txn: Txn,
+        txn: Txn,
         deadline: Instant,
     ) -> BoxFuture<'static, Result<TxnResponse, CallError>> {
-        if !is_proclamation(&txn) {
-            return inner.txn(txn, deadline);
+        if is_proclamation(&txn) {
+            let said = OpResponse::Put(PutResponse::default());
+            blindly(inner, txn, deadline, said, Duration::from_millis(100))
+        } else {
+            inner.txn(txn, deadline)
         }
-        txn.compares.clear();
-        let inner = Arc::clone(inner);
-        async move {
-            match inner.txn(txn.clone(), deadline).await {
-                Err(CallError::Maybe(_)) => {
-                    let again = Arc::clone(&inner);
-                    inner.spawn(
-                        async move {
-                            again.sleep_until(again.now() + Duration::from_millis(100)).await;
-                            let _ = again.txn(txn, again.now() + Duration::from_secs(1)).await;
-                        }
-                        .boxed(),
-                    );
-                    let put = OpResponse::Put(PutResponse::default());
-                    Ok(TxnResponse { succeeded: true, responses: vec![put], ..TxnResponse::default() })
-                }
-                answer => answer,
-            }
-        }
-        .boxed()
     }
 }
 

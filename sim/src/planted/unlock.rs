@@ -20,9 +20,42 @@ fn is_release(txn: &Txn) -> bool {
     one_incarnation && matches!(txn.success.as_slice(), [Op::Delete(_)])
 }
 
-fn deleted() -> TxnResponse {
-    let response = OpResponse::Delete(DeleteResponse { deleted: 1, ..DeleteResponse::default() });
+/// Carries out a transaction without its compares, whatever is there; one that may be lost counts as `done` and is sent
+/// again `again_after` later.
+pub(super) fn blindly(
+    inner: &Arc<dyn Backend>,
+    mut txn: Txn,
+    deadline: Instant,
+    done: OpResponse,
+    again_after: Duration,
+) -> BoxFuture<'static, Result<TxnResponse, CallError>> {
+    txn.compares.clear();
+    let inner = Arc::clone(inner);
+    async move {
+        match inner.txn(txn.clone(), deadline).await {
+            Err(CallError::Maybe(_)) => {
+                let again = Arc::clone(&inner);
+                inner.spawn(
+                    async move {
+                        again.sleep_until(again.now() + again_after).await;
+                        let _ = again.txn(txn, again.now() + Duration::from_secs(1)).await;
+                    }
+                    .boxed(),
+                );
+                Ok(succeeded(done))
+            }
+            answer => answer,
+        }
+    }
+    .boxed()
+}
+
+fn succeeded(response: OpResponse) -> TxnResponse {
     TxnResponse { succeeded: true, responses: vec![response], ..TxnResponse::default() }
+}
+
+fn deleted() -> OpResponse {
+    OpResponse::Delete(DeleteResponse { deleted: 1, ..DeleteResponse::default() })
 }
 
 pub(super) struct UnlockByName;
@@ -30,31 +63,14 @@ pub(super) struct UnlockByName;
 impl Decoration for UnlockByName {
     fn txn(
         inner: &Arc<dyn Backend>,
-        mut txn: Txn,
+        txn: Txn,
         deadline: Instant,
     ) -> BoxFuture<'static, Result<TxnResponse, CallError>> {
-        if !is_release(&txn) {
-            return inner.txn(txn, deadline);
+        if is_release(&txn) {
+            blindly(inner, txn, deadline, deleted(), Duration::from_millis(50))
+        } else {
+            inner.txn(txn, deadline)
         }
-        txn.compares.clear();
-        let inner = Arc::clone(inner);
-        async move {
-            match inner.txn(txn.clone(), deadline).await {
-                Err(CallError::Maybe(_)) => {
-                    let again = Arc::clone(&inner);
-                    inner.spawn(
-                        async move {
-                            again.sleep_until(again.now() + Duration::from_millis(50)).await;
-                            let _ = again.txn(txn, again.now() + Duration::from_secs(1)).await;
-                        }
-                        .boxed(),
-                    );
-                    Ok(deleted())
-                }
-                answer => answer,
-            }
-        }
-        .boxed()
     }
 }
 
@@ -70,7 +86,7 @@ impl Decoration for ResignForgets {
         let answer = inner.txn(txn, deadline);
         async move {
             match answer.await {
-                Err(CallError::Maybe(_) | CallError::NotApplied(_)) if release => Ok(deleted()),
+                Err(CallError::Maybe(_) | CallError::NotApplied(_)) if release => Ok(succeeded(deleted())),
                 answer => answer,
             }
         }

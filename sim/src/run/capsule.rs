@@ -1,7 +1,8 @@
 //! A capsule: a failure written down so that it can be replayed by itself, without the seed's generator and whatever
 //! becomes of the scenario: the plan, what was checked, and what came out.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,8 @@ impl Capsule {
         }
     }
 
-    /// Writes it into a folder, which is made if need be. Gives the file. The file is there whole or not at all.
+    /// Writes it into a folder, which is made if need be. Gives the file. The file is there whole or not at all, and once
+    /// this returns it is on disk, with its name.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -59,12 +61,23 @@ impl Capsule {
         let planted = self.planted.as_deref().map_or_else(String::new, |name| format!("-{name}"));
         let name = format!("{}{planted}-{}.json", self.scenario.name, self.plan.seed);
         let (path, unfinished) = (folder.join(&name), folder.join(format!(".{name}.{}", std::process::id())));
-        let mut file = std::fs::File::create(&unfinished)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        std::fs::rename(unfinished, &path)?;
+        let written = self.write_to(&unfinished).and_then(|()| std::fs::rename(&unfinished, &path));
+        if let Err(error) = written {
+            // What is left of it, if anything, is of no use to anyone.
+            let _ = std::fs::remove_file(&unfinished);
+            return Err(error);
+        }
+        sync_folder(folder)?;
         Ok(path)
+    }
+
+    /// Writes it into a file, until it is on disk.
+    fn write_to(&self, path: &Path) -> io::Result<()> {
+        let mut out = BufWriter::new(File::create(path)?);
+        serde_json::to_writer_pretty(&mut out, self)?;
+        out.write_all(b"\n")?;
+        // Dropping the writer would flush it too, and swallow the error.
+        out.into_inner()?.sync_all()
     }
 
     /// Reads one.
@@ -84,5 +97,53 @@ impl Capsule {
             )));
         }
         Ok(capsule)
+    }
+}
+
+/// A file's new name is on disk only when its folder is.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capsule() -> Capsule {
+        let scenario = crate::scenario::find("mutex").expect("built in");
+        let plan = Plan::draw(&scenario, 7);
+        Capsule::new(&scenario, Some("unlock-by-name"), &plan, &Verdict::Green, 1)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_nothing_lies_beside_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = capsule().write(&folder.path().join("new")).expect("written");
+        assert_eq!(Capsule::read(&path).expect("read"), capsule());
+        let beside = std::fs::read_dir(folder.path().join("new")).expect("is there");
+        assert_eq!(beside.count(), 1);
+    }
+
+    #[test]
+    fn a_capsule_that_cannot_be_put_in_place_is_an_error_and_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let in_the_way = folder.path().join("mutex-unlock-by-name-7.json/full");
+        std::fs::create_dir_all(in_the_way).expect("made");
+        capsule().write(folder.path()).expect_err("a folder has its name");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("is there").count(), 1);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_an_error_even_when_only_the_last_flush_meets_it() {
+        let error = capsule().write_to(Path::new("/dev/full")).expect_err("it is full");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 }

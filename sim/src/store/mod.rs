@@ -28,7 +28,7 @@ pub use planted::Planted;
 pub use single::{Single, SingleConfig, response_header};
 use span::Span;
 pub use txn::is_read_only;
-pub use version::{EtcdVersion, UnknownVersion};
+pub use version::{EtcdVersion, LeadershipCheck, UnknownVersion};
 pub use watch::{WatchHub, WatchId};
 
 /// What a store is set up with; the same on every member.

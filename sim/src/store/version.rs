@@ -41,24 +41,20 @@ impl EtcdVersion {
         }
     }
 
-    /// Whether an old leader that was stalled or cut off may still have its lease revocations go through: it forwards
-    /// them to the new leader without a look at its own leadership (etcd 12528, 15247; mended in 3.4.31 and 3.5.13).
-    pub fn late_revocations(self) -> bool {
-        match self {
-            Self::V3_4(patch) => patch < 31,
-            Self::V3_5(patch) => patch < 13,
-            Self::V3_6(_) | Self::V3_7(_) => false,
-        }
-    }
-
-    /// Whether a leader whose loop is not stalled renews and revokes leases without asking a majority whether it still leads
-    /// (`isActive` in etcd's `server.go`; etcd 18428, since 3.4.34 and 3.5.16). One that is only cut off does so, until
-    /// it steps down.
-    pub fn trusts_active_leader(self) -> bool {
-        match self {
-            Self::V3_4(patch) => patch >= 34,
-            Self::V3_5(patch) => patch >= 16,
-            Self::V3_6(_) | Self::V3_7(_) => true,
+    /// When a member that takes itself for the leader makes sure of it before it renews or revokes a lease
+    /// (`ensureLeadership` in etcd's `server.go`).
+    pub fn leadership_check(self) -> LeadershipCheck {
+        let (first_check, first_shortcut) = match self {
+            Self::V3_4(_) => (Self::V3_4(31), Self::V3_4(34)),
+            Self::V3_5(_) => (Self::V3_5(13), Self::V3_5(16)),
+            Self::V3_6(_) | Self::V3_7(_) => return LeadershipCheck::WhenStalled,
+        };
+        if self < first_check {
+            LeadershipCheck::Never
+        } else if self < first_shortcut {
+            LeadershipCheck::Always
+        } else {
+            LeadershipCheck::WhenStalled
         }
     }
 
@@ -106,6 +102,19 @@ impl EtcdVersion {
             Self::V3_6(_) | Self::V3_7(_) => true,
         }
     }
+}
+
+/// See [`EtcdVersion::leadership_check`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeadershipCheck {
+    /// Never: the revocations of an old leader that was stalled are forwarded to the new one (etcd 12528, 15247).
+    Never,
+    /// Always, by asking a majority (etcd 16822, in 3.4.31 and 3.5.13).
+    Always,
+    /// Only when its own ticks have stood still for a while (etcd 18428, in 3.4.34, 3.5.16 and 3.6.0): one that is cut off
+    /// goes on renewing until it steps down, and one that was stalled may revoke again if a tick comes before the new
+    /// leader's word. Seen in 3.7.2.
+    WhenStalled,
 }
 
 impl Default for EtcdVersion {
@@ -176,9 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn late_revocations_end_with_3_4_31_and_3_5_13() {
-        let late = |text: &str| text.parse::<EtcdVersion>().expect(text).late_revocations();
-        assert!(late("3.4.30") && late("3.5.12"));
-        assert!(!late("3.4.31") && !late("3.5.13") && !late("3.6.0"));
+    fn the_check_of_leadership_came_and_was_cut_short() {
+        let check = |text: &str| text.parse::<EtcdVersion>().expect(text).leadership_check();
+        for (versions, expected) in [
+            (["3.4.30", "3.5.0", "3.5.12"], LeadershipCheck::Never),
+            (["3.4.31", "3.5.13", "3.5.15"], LeadershipCheck::Always),
+            (["3.4.34", "3.5.16", "3.6.0"], LeadershipCheck::WhenStalled),
+        ] {
+            for version in versions {
+                assert_eq!(check(version), expected, "{version}");
+            }
+        }
     }
 }

@@ -118,11 +118,13 @@ fn stalled_leader_revokes(seed: u64, version: EtcdVersion) -> bool {
 }
 
 #[test]
-fn a_stalled_old_leader_revokes_live_leases_before_3_5_13_and_never_after() {
-    let revoked = |version| (0..20).filter(|&seed| stalled_leader_revokes(seed, version)).count();
-    assert!(revoked(EtcdVersion::V3_5(12)) > 5);
+fn a_stalled_old_leader_revokes_live_leases_but_for_the_releases_that_always_check_their_leadership() {
+    let revoked = |version| (0..40).filter(|&seed| stalled_leader_revokes(seed, version)).count();
+    assert!(revoked(EtcdVersion::V3_5(12)) > 10);
     assert_eq!(revoked(EtcdVersion::V3_5(13)), 0);
-    assert_eq!(revoked(EtcdVersion::V3_5(16)), 0);
+    // A race with the new leader's word, which a real 3.7.2 loses two times in twelve.
+    let seldom = revoked(EtcdVersion::V3_7(2));
+    assert!((1..20).contains(&seldom), "{seldom} of 40");
 }
 
 /// A lease that is granted and then renewed at a leader that has been cut off from the others: whether that was answered.

@@ -1,39 +1,6 @@
-//! etcd's data model: keys, comparisons, operations, requests and their replies, in etcd's own shapes and words.
-//!
-//! These types are what a [`Backend`](crate::Backend) and a [`Wire`](crate::wire::Wire) carry. They follow
-//! `etcdserverpb/rpc.proto` field by field, so that nothing etcd can say is lost, and depend on no gRPC crate.
+//! What is asked of etcd: comparisons, reads, writes, transactions, watches, and every request to a member.
 
-use std::fmt;
-
-/// A key with its value and history numbers (`mvccpb.KeyValue`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct KeyValue {
-    /// The key; never empty.
-    pub key: Vec<u8>,
-    /// The value; may be empty.
-    pub value: Vec<u8>,
-    /// The store's revision at which this incarnation of the key was created.
-    pub create_revision: i64,
-    /// The store's revision at which it was last written (or deleted, in a delete event).
-    pub mod_revision: i64,
-    /// Writes since creation, from 1; 0 in a delete event.
-    pub version: i64,
-    /// The lease that it lives by; 0 for none.
-    pub lease: i64,
-}
-
-/// What a reply says of the store that gave it (`ResponseHeader`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Header {
-    /// The cluster's id.
-    pub cluster_id: u64,
-    /// The id of the member that answered.
-    pub member_id: u64,
-    /// The store's revision when the request was applied.
-    pub revision: i64,
-    /// The consensus term of the member that answered.
-    pub raft_term: u64,
-}
+use super::prefix_end;
 
 /// How a [`Compare`] relates a key's number to the given one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -317,83 +284,6 @@ impl Txn {
     }
 }
 
-/// The reply to a [`Range`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct RangeResponse {
-    /// The answering store; inside a transaction only the revision is set.
-    pub header: Header,
-    /// The keys found.
-    pub kvs: Vec<KeyValue>,
-    /// The limit cut the answer.
-    pub more: bool,
-    /// How many keys are in the range, whatever filters and limit say.
-    pub count: i64,
-}
-
-/// The reply to a [`Put`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct PutResponse {
-    /// The answering store; inside a transaction only the revision is set.
-    pub header: Header,
-    /// What was there before, if asked for and not compacted.
-    pub prev_kv: Option<KeyValue>,
-}
-
-/// The reply to a [`DeleteRange`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct DeleteResponse {
-    /// The answering store; inside a transaction only the revision is set.
-    pub header: Header,
-    /// How many keys were deleted.
-    pub deleted: i64,
-    /// What was there before, if asked for.
-    pub prev_kvs: Vec<KeyValue>,
-}
-
-/// The reply to one operation of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum OpResponse {
-    /// To a [`Op::Range`].
-    Range(RangeResponse),
-    /// To a [`Op::Put`].
-    Put(PutResponse),
-    /// To a [`Op::Delete`].
-    Delete(DeleteResponse),
-    /// To a [`Op::Txn`].
-    Txn(TxnResponse),
-}
-
-/// The reply to a [`Txn`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct TxnResponse {
-    /// The answering store; its revision is the transaction's own if that wrote.
-    pub header: Header,
-    /// Whether the conditions held.
-    pub succeeded: bool,
-    /// One reply for each operation of the list that ran.
-    pub responses: Vec<OpResponse>,
-}
-
-/// What happened to a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EventKind {
-    /// It was created or written.
-    Put,
-    /// It was deleted, by a request or with its lease.
-    Delete,
-}
-
-/// One change, as a watch tells it (`mvccpb.Event`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Event {
-    /// What happened.
-    pub kind: EventKind,
-    /// The key after it; of a deletion only `key` and `mod_revision` (the deletion's revision) are set.
-    pub kv: KeyValue,
-    /// The key before it, if asked for and not compacted.
-    pub prev_kv: Option<KeyValue>,
-}
-
 /// What to watch (`WatchCreateRequest`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WatchRequest {
@@ -424,32 +314,6 @@ impl WatchRequest {
         let key = prefix.into();
         Self { range_end: prefix_end(&key), key, ..Self::default() }
     }
-}
-
-/// One message of a raw watch (`WatchResponse`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct WatchResponse {
-    /// The answering store.
-    pub header: Header,
-    /// The first message: the watch is open.
-    pub created: bool,
-    /// The last message: the watch is closed.
-    pub canceled: bool,
-    /// If not 0, the watch was closed because revisions below this one are gone.
-    pub compact_revision: i64,
-    /// Why it was closed, if etcd says so.
-    pub cancel_reason: String,
-    /// What happened, in order of revision, each revision whole.
-    pub events: Vec<Event>,
-}
-
-/// A lease as it was granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LeaseGrant {
-    /// The lease's id; never 0.
-    pub id: i64,
-    /// Its time to live in seconds, as the server chose it; at least what was asked.
-    pub ttl_s: i64,
 }
 
 /// A request to one etcd member: every unary call of its KV, Lease and Maintenance services that this project uses.
@@ -498,90 +362,4 @@ pub enum Request {
     LeaseLeases,
     /// Maintenance.Status
     Status,
-}
-
-/// The reply to a [`Request`] of the same name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Response {
-    /// To [`Request::Range`].
-    Range(RangeResponse),
-    /// To [`Request::Put`].
-    Put(PutResponse),
-    /// To [`Request::Delete`].
-    Delete(DeleteResponse),
-    /// To [`Request::Txn`].
-    Txn(TxnResponse),
-    /// To [`Request::Compact`].
-    Compact {
-        /// The answering store.
-        header: Header,
-    },
-    /// To [`Request::LeaseGrant`].
-    LeaseGrant {
-        /// The answering store.
-        header: Header,
-        /// What was granted.
-        grant: LeaseGrant,
-    },
-    /// To [`Request::LeaseRevoke`].
-    LeaseRevoke {
-        /// The answering store.
-        header: Header,
-    },
-    /// To [`Request::LeaseKeepAlive`].
-    LeaseKeepAlive {
-        /// The answering store.
-        header: Header,
-        /// The lease's full time to live in seconds, which starts anew; 0 if there is no such lease.
-        ttl_s: i64,
-    },
-    /// To [`Request::LeaseTimeToLive`].
-    LeaseTimeToLive {
-        /// The answering store.
-        header: Header,
-        /// Seconds left; -1 if there is no such lease.
-        ttl_s: i64,
-        /// The time to live that was granted, in seconds.
-        granted_ttl_s: i64,
-        /// The keys that live by it, if asked for.
-        keys: Vec<Vec<u8>>,
-    },
-    /// To [`Request::LeaseLeases`].
-    LeaseLeases {
-        /// The answering store.
-        header: Header,
-        /// Every lease's id.
-        ids: Vec<i64>,
-    },
-    /// To [`Request::Status`].
-    Status {
-        /// The answering store.
-        header: Header,
-        /// The server's version, such as `3.6.15`.
-        version: String,
-        /// The id of the member that this one takes for the leader; 0 for none.
-        leader: u64,
-    },
-}
-
-/// The exclusive end of the range of all keys that begin with `prefix`, as etcd's `GetPrefixRangeEnd` computes it
-/// (`client/v3/op.go`).
-pub fn prefix_end(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < 0xff {
-            end.push(last + 1);
-            return end;
-        }
-    }
-    vec![0]
-}
-
-/// Shows a key or value as text where it is text, with `\x..` for the rest.
-pub struct Shown<'a>(pub &'a [u8]);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.escape_ascii(), f)
-    }
 }
