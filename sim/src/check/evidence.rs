@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tenure::kv::{Event, EventKind, Request};
 
 use super::plain::Plain;
+use super::robbed::robbed;
 use crate::history::{History, Holding, Kind, What};
 use crate::node::Node;
 
@@ -19,6 +20,8 @@ pub struct Bounds {
     pub election_timeout_ns: u64,
     /// The drift between two clocks that clients allow for, in millionths.
     pub drift_ppm: u32,
+    /// Whether this release of etcd is known to let an old leader revoke a lease now and then; see `robbed`.
+    pub robs: bool,
 }
 
 /// A moment of a history: a step and its time.
@@ -142,6 +145,8 @@ pub struct Evidence<'a> {
     pub pauses: Vec<(u32, u64, u64)>,
     /// When each member began to lead.
     pub leads: Vec<u64>,
+    /// The leases that etcd took from their owners, and when.
+    pub robbed: BTreeMap<i64, u64>,
     /// When the calm began.
     pub calm: Option<Moment>,
     /// The last step's time.
@@ -167,6 +172,7 @@ impl<'a> Evidence<'a> {
             plain: Plain::default(),
             pauses: Vec::new(),
             leads: Vec::new(),
+            robbed: if bounds.robs { robbed(history) } else { BTreeMap::new() },
             calm: None,
             end_ns: history.steps.last().map_or(0, |step| step.at_ns),
         };

@@ -1,7 +1,7 @@
 //! `lease-life`: the cluster lets no lease run out before its time to live has passed since a client sent the last grant or
 //! renewal of it that was answered. Its holder counts from that moment, so whatever it believes rests on this.
 //!
-//! etcd keeps this but for one case that takes much bad luck: an old leader that is cut off goes on to renew, for an election
+//! etcd keeps this but for two cases. The one is told in `robbed`, and excused. The other takes much bad luck: an old leader that is cut off goes on to renew, for an election
 //! timeout or so, by itself (since 3.4.34 and 3.5.16, and before 3.4.31 and 3.5.13), and a renewal that had reached the new
 //! leader shortly before replaces the longer time that this one gave every lease. A breach of that kind is etcd's.
 
@@ -26,7 +26,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         let What::Committed { call, request, .. } = &at.what else { return None };
         let Request::LeaseRevoke { id } = **request else { return None };
         // Who asks for a revocation may have it at any time; and what has ended cannot end again.
-        if !ended.insert(id) || call.is_some() {
+        if !ended.insert(id) || call.is_some() || evidence.robbed.contains_key(&id) {
             return None;
         }
         let before = renewals.get(&id)?.iter().filter(|renewed| renewed.sent_ns <= at.at_ns);

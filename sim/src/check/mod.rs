@@ -12,6 +12,7 @@ mod observe_order;
 mod order;
 mod plain;
 mod progress;
+mod robbed;
 #[cfg(test)]
 mod script;
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl Script {
         }
     }
 
-    fn record(&mut self, node: Node, what: What) {
+    pub(super) fn record(&mut self, node: Node, what: What) {
         self.now_ns += MILLISECOND;
         self.steps += 1;
         self.recorder.record(self.now_ns, node, what);
@@ -52,6 +52,7 @@ impl Script {
             progress_ns: 10_000 * MILLISECOND,
             election_timeout_ns: 1_000 * MILLISECOND,
             drift_ppm: 1_000,
+            robs: true,
         };
         let found = INVARIANTS.iter().find(|one| one.name == invariant).expect("an invariant");
         let breach = (found.check)(&Evidence::of(&history, bounds));

@@ -56,7 +56,8 @@ impl PlainScript {
     pub(super) fn breach(&mut self, invariant: &str) -> Option<Breach> {
         let History { steps, hashes } = self.recorder.finish();
         let history = History { steps, hashes };
-        let bounds = Bounds { progress_ns: 10 * SECOND, election_timeout_ns: SECOND, drift_ppm: 1_000 };
+        let bounds =
+            Bounds { progress_ns: 10 * SECOND, election_timeout_ns: SECOND, drift_ppm: 1_000, robs: true };
         let found = INVARIANTS.iter().find(|one| one.name == invariant).expect("an invariant");
         let breach = (found.check)(&Evidence::of(&history, bounds));
         for step in history.steps {

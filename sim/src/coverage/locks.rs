@@ -24,6 +24,10 @@ fn holder_paused_past_its_ttl(evidence: &Evidence<'_>) -> bool {
 }
 
 #[distributed_slice(MARKS)]
+static ROBBED: Mark =
+    Mark { name: "an old leader revoked a lease", seen: |evidence| !evidence.robbed.is_empty() };
+
+#[distributed_slice(MARKS)]
 static LOST_UNLOCK: Mark = Mark { name: "an unlock's answer was lost", seen: unlocks_answer_lost };
 
 fn unlocks_answer_lost(evidence: &Evidence<'_>) -> bool {

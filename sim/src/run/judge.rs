@@ -9,6 +9,7 @@ use crate::check::{self, Bounds, Evidence, Violation};
 use crate::coverage;
 use crate::history::{History, What};
 use crate::plan::Plan;
+use crate::store::{EtcdVersion, LeadershipCheck};
 
 /// What is to be said of one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,11 @@ fn bounds(plan: &Plan) -> Bounds {
     Bounds {
         progress_ns: plan.progress_ms * 1_000_000,
         election_timeout_ns: plan.cluster.election_timeout_ms * 1_000_000,
+        robs: plan
+            .cluster
+            .version
+            .parse::<EtcdVersion>()
+            .is_ok_and(|version| version.leadership_check() == LeadershipCheck::WhenStalled),
         drift_ppm: plan.clients.iter().map(|client| client.drift_bound_ppm).max().unwrap_or(0),
     }
 }
