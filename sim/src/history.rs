@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tenure::Refusal;
 use tenure::kv::{Event, Request, Response};
 use tenure::wire::Status;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -257,30 +258,109 @@ pub enum What {
         /// The leader's create and mod revision and value.
         leader: Option<(i64, i64, Vec<u8>)>,
     },
-    /// A register operation of a workload begins or ends, for `linearizable`.
-    Register {
-        /// The operation, counted over the whole run.
+    /// A client of kind `etcd` asks something of etcd through the library's backend; `op` numbers what is asked so in the
+    /// whole run.
+    Calls {
+        /// The operation.
         op: u64,
-        /// What, and whether this is its call or its return.
-        phase: RegisterPhase,
+        /// What is asked.
+        request: Arc<Request>,
+    },
+    /// The backend has come to an end with it.
+    Returned {
+        /// The operation.
+        op: u64,
+        /// Which end.
+        end: CallEnd,
+    },
+    /// A client of kind `etcd` opens a watch that resumes by itself; `stream` numbers these in the whole run.
+    StreamOpened {
+        /// The stream.
+        stream: u64,
+        /// From and to, and from when.
+        request: Arc<tenure::kv::WatchRequest>,
+    },
+    /// It tells its client something.
+    StreamSaid {
+        /// The stream.
+        stream: u64,
+        /// What.
+        says: WatchSays,
+    },
+    /// It ended, or its client closed it.
+    StreamClosed {
+        /// The stream.
+        stream: u64,
     },
     /// Something worth reading in a replay, of no meaning to a checker.
     Note(String),
 }
 
-/// One end of a register operation.
+/// How an operation through the library's backend ended: as `tenure::CallError` has it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum RegisterPhase {
-    /// A write of this value is called.
-    WriteCalled(i64),
-    /// A read is called.
-    ReadCalled,
-    /// The write returned.
-    WriteReturned,
-    /// The read returned this value (0: absent).
-    ReadReturned(i64),
-    /// It is not known whether the operation took place.
-    Unknown,
+pub enum CallEnd {
+    /// With an answer.
+    Answered(Arc<Response>),
+    /// It was not applied, and will not be.
+    NotApplied(String),
+    /// It may have been applied, or may be yet.
+    Maybe(String),
+    /// etcd refused it.
+    Refused(Refused),
+}
+
+/// Why etcd refused an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Refused {
+    /// The revision is compacted.
+    Compacted,
+    /// There is no such lease.
+    LeaseNotFound,
+    /// The store is full. A put may be applied and still be refused so.
+    NoSpace,
+    /// For another reason, in words.
+    Other(String),
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Compacted => Self::Compacted,
+            Refusal::LeaseNotFound => Self::LeaseNotFound,
+            Refusal::NoSpace => Self::NoSpace,
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Compacted => fmt::Display::fmt(&Refusal::Compacted, f),
+            Self::LeaseNotFound => fmt::Display::fmt(&Refusal::LeaseNotFound, f),
+            Self::NoSpace => fmt::Display::fmt(&Refusal::NoSpace, f),
+            Self::Other(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What a watch that resumes by itself tells: as `tenure::WatchMessage` has it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WatchSays {
+    /// It is open.
+    Created {
+        /// The store's revision.
+        revision: i64,
+    },
+    /// What happened.
+    Events(Vec<Event>),
+    /// Changes were forgotten before they could be told. The end.
+    Compacted {
+        /// The oldest revision that is still there.
+        compact_revision: i64,
+    },
+    /// etcd refused it, in words. The end.
+    Refused(String),
 }
 
 /// Records steps; cheap to clone, one for each run.

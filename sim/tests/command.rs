@@ -125,8 +125,15 @@ fn json_and_junit_say_the_same() {
 fn list_names_what_there_is() {
     let folder = folder();
     let out = text(&tenure(folder.path(), &["list"]).stdout);
-    for word in ["mutex-unfenced", "mutual-exclusion", "deaf-to-expiry", "client-pause", "an unlock's answer"]
-    {
+    for word in [
+        "mutex-unfenced",
+        "mutual-exclusion",
+        "deaf-to-expiry",
+        "stale-reads",
+        "watch-guarantees",
+        "client-pause",
+        "an unlock's answer",
+    ] {
         assert!(out.contains(word), "{word} in {out}");
     }
 }

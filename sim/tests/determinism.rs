@@ -9,8 +9,11 @@ use tenure_sim::scenario;
 
 const SEEDS: u64 = 24;
 
-fn campaign(jobs: usize) -> Campaign {
-    let scenario = scenario::find("mutex").expect("built in");
+/// One of the primitives', and the one of etcd itself.
+const SCENARIOS: [&str; 2] = ["mutex", "etcd"];
+
+fn campaign(name: &str, jobs: usize) -> Campaign {
+    let scenario = scenario::find(name).expect("built in");
     let folder = tempfile::tempdir().expect("a folder");
     let options = CampaignOptions {
         seeds: 0..SEEDS,
@@ -24,38 +27,44 @@ fn campaign(jobs: usize) -> Campaign {
 
 #[test]
 fn a_seed_has_the_same_history_alone_and_in_a_batch_with_one_job_and_with_two() {
-    let (one, two) = (campaign(1), campaign(2));
-    assert_eq!(one.hashes.len() as u64, SEEDS);
-    assert_eq!(one.hashes, two.hashes);
-    assert!(one.differences.is_empty() && one.redone > 0);
-    let scenario = scenario::find("mutex").expect("built in");
-    for seed in [0, 7, SEEDS - 1] {
-        let plan = Arc::new(Plan::draw(&scenario, seed));
-        let run = execute(&plan, None).expect("runs");
-        assert_eq!(one.hashes[&seed], run.history.hash(), "seed {seed}");
-        assert!(run.history.steps.len() > 500, "seed {seed} does something");
+    for name in SCENARIOS {
+        let (one, two) = (campaign(name, 1), campaign(name, 2));
+        assert_eq!(one.hashes.len() as u64, SEEDS);
+        assert_eq!(one.hashes, two.hashes);
+        assert!(one.differences.is_empty() && one.redone > 0);
+        let scenario = scenario::find(name).expect("built in");
+        for seed in [0, 7, SEEDS - 1] {
+            let plan = Arc::new(Plan::draw(&scenario, seed));
+            let run = execute(&plan, None).expect("runs");
+            assert_eq!(one.hashes[&seed], run.history.hash(), "{name} seed {seed}");
+            assert!(run.history.steps.len() > 500, "{name} seed {seed} does something");
+        }
     }
 }
 
 #[test]
 fn different_seeds_have_different_histories() {
-    let mut hashes: Vec<_> = campaign(2).hashes.into_values().collect();
-    hashes.sort_unstable();
-    hashes.dedup();
-    assert_eq!(hashes.len() as u64, SEEDS);
+    for name in SCENARIOS {
+        let mut hashes: Vec<_> = campaign(name, 2).hashes.into_values().collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len() as u64, SEEDS, "{name}");
+    }
 }
 
 #[test]
 fn two_processes_see_the_same_history() {
-    let hash = || {
+    let timeline = |name: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_tenure"))
-            .args(["replay", "mutex", "--seed", "11"])
+            .args(["replay", name, "--seed", "11"])
             .output()
             .expect("starts");
         assert!(output.status.success(), "{output:?}");
         output.stdout
     };
-    let first = hash();
-    assert!(first.len() > 10_000, "a timeline");
-    assert_eq!(first, hash());
+    for name in SCENARIOS {
+        let first = timeline(name);
+        assert!(first.len() > 10_000, "a timeline");
+        assert_eq!(first, timeline(name), "{name}");
+    }
 }

@@ -11,6 +11,7 @@
 //! lost; and who leaves after a lost join writes that key in the transaction that deletes its own. After that no earlier
 //! join can be applied. The fence key lives by the session's lease, beside the line (`NAME\0fence/LEASE`).
 
+mod leave;
 mod wait;
 mod watching;
 
@@ -22,8 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::FutureExt;
 
 use crate::kv::{
-    Compare, CompareOp, DeleteRange, KeyValue, Op, OpResponse, Put, Range, SortOrder, SortTarget, Txn,
-    TxnResponse,
+    Compare, CompareOp, KeyValue, Op, OpResponse, Put, Range, SortOrder, SortTarget, Txn, TxnResponse,
 };
 use crate::name::{Name, is_lease_hex};
 use crate::session::{Failed, Outcome, Slot, Slots};
@@ -254,6 +254,7 @@ impl Contender {
         let mut doubtful = false;
         let is_hot = intent == Intent::Wait && self.line.hot.load(Ordering::Relaxed);
         let mut watching = is_hot.then(|| Watching::line(&self.session, &self.line));
+        self.settle_fence().await?;
         loop {
             let fence_key = self.line.name.fence_key(self.session.lease());
             let fence = self.session.fence(&fence_key);
@@ -291,7 +292,7 @@ impl Contender {
             }
             // The condition does not hold. A lost try may still find it holding, unless it is fenced off.
             if doubtful {
-                self.delete_and_fence().await?;
+                self.delete_doubtful().await?;
             }
             self.presence = Presence::Absent;
             return Ok(None);
@@ -355,76 +356,6 @@ impl Contender {
 
     fn first(&self) -> Range {
         Range::prefix(&*self.line.before).sorted(SortTarget::Create, SortOrder::Ascend).limit(1)
-    }
-
-    async fn leave(&mut self) -> Result<(), Error> {
-        self.slot.iter().for_each(Slot::leaving);
-        let left = match self.presence {
-            Presence::Absent => return Ok(()),
-            Presence::Present { revision, doubtful: false } => self.delete(revision).await,
-            Presence::Present { .. } | Presence::Unknown => self.delete_and_fence().await,
-        };
-        if matches!(left, Err(Error::Refused(_))) {
-            self.slot.iter().for_each(Slot::stays);
-        } else {
-            self.presence = Presence::Absent;
-            self.slot = None;
-        }
-        left
-    }
-
-    /// Deletes this incarnation of the key and no other (etcd 22082).
-    async fn delete(&self, revision: i64) -> Result<(), Error> {
-        let txn = Txn::new()
-            .when([Compare::create_revision(&*self.key, CompareOp::Equal, revision)])
-            .and_then([Op::Delete(DeleteRange::key(&*self.key))]);
-        let outcome = self.txn(txn).await?;
-        // After a lost try the key may be gone by that.
-        if outcome.value.succeeded || outcome.doubtful { Ok(()) } else { Err(Error::NotHeld) }
-    }
-
-    /// Deletes the key and moves the fence, at once, so that no join of before can be applied any more.
-    async fn delete_and_fence(&mut self) -> Result<(), Error> {
-        let fence_key = self.line.name.fence_key(self.session.lease());
-        loop {
-            let fence = self.session.fence(&fence_key);
-            let mark = [&*self.key, b" ", fence.to_string().as_bytes()].concat();
-            let put = Put::new(&*fence_key, &*mark).lease(self.session.lease());
-            let txn = Txn::new()
-                .when([Compare::mod_revision(&*fence_key, CompareOp::Equal, fence)])
-                .and_then([Op::Delete(DeleteRange::key(&*self.key)), Op::Put(put)])
-                .or_else([Op::Range(Range::key(&*fence_key))]);
-            let outcome = match self.txn(txn).await {
-                Err(Failed { error: Error::Refused(refusal), .. }) => {
-                    return self.delete_unfenced(refusal).await;
-                }
-                outcome => outcome?,
-            };
-            if outcome.value.succeeded {
-                self.session.set_fence(&fence_key, outcome.value.header.revision);
-                let deleted =
-                    matches!(outcome.value.responses.first(), Some(OpResponse::Delete(d)) if d.deleted > 0);
-                let was_present = matches!(self.presence, Presence::Present { .. });
-                return if deleted || !was_present { Ok(()) } else { Err(Error::NotHeld) };
-            }
-            let now = keys(&outcome.value, 0).first();
-            self.session.set_fence(&fence_key, now.map_or(0, |kv| kv.mod_revision));
-            // The mark tells that a lost try of this very transaction was applied.
-            if now.is_some_and(|kv| kv.value == mark) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// For when etcd refuses to put the fence: out of space, or no permission for that key. The key is deleted, which is
-    /// never refused for want of space, and the doubt stays.
-    async fn delete_unfenced(&self, refusal: Refusal) -> Result<(), Error> {
-        tracing::warn!(name = self.line.name.as_str(), %refusal, "a lost request could not be fenced off");
-        let txn = Txn::new()
-            .when([Compare::lease(&*self.key, CompareOp::Equal, self.session.lease())])
-            .and_then([Op::Delete(DeleteRange::key(&*self.key))]);
-        self.txn(txn).await?;
-        Ok(())
     }
 
     async fn txn(&self, txn: Txn) -> Result<Outcome<TxnResponse>, Failed> {

@@ -7,7 +7,7 @@ mod steps;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::{FutureExt, select_biased};
@@ -43,11 +43,18 @@ pub(crate) struct Inner {
     ttl: Duration,
     liveness: Arc<Liveness>,
     slots: Arc<Slots>,
-    /// By lock, the revision of the fence key as this session last saw it; see `line`.
-    fences: Mutex<BTreeMap<Vec<u8>, i64>>,
+    /// By lock, its fence key as this session last saw it; see `line`.
+    fences: Mutex<BTreeMap<Vec<u8>, Fence>>,
     leaderships: Leaderships,
     readers: AtomicU64,
     revoke_on_drop: AtomicBool,
+}
+
+/// A lock's fence key, as a session knows it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fence {
+    revision: i64,
+    owed: bool,
 }
 
 /// How a session is to be opened; see [`Session::builder`].
@@ -263,13 +270,27 @@ impl Session {
         inner.upgrade().map(|inner| Self { inner })
     }
 
-    /// The fence of a lock as this session last saw it; 0 until a request was lost.
+    /// The revision of a lock's fence key as this session last saw it; 0 until a request was lost.
     pub(crate) fn fence(&self, key: &[u8]) -> i64 {
-        self.inner.fences.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied().unwrap_or(0)
+        self.fences().get(key).map_or(0, |fence| fence.revision)
     }
 
     pub(crate) fn set_fence(&self, key: &[u8], revision: i64) {
-        self.inner.fences.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_vec(), revision);
+        self.fences().insert(key.to_vec(), Fence { revision, owed: false });
+    }
+
+    /// The fence was to be moved and could not.
+    pub(crate) fn owe_fence(&self, key: &[u8]) {
+        self.fences().entry(key.to_vec()).or_default().owed = true;
+    }
+
+    /// Whether the fence is still where it was when it was to be moved.
+    pub(crate) fn owes_fence(&self, key: &[u8]) -> bool {
+        self.fences().get(key).is_some_and(|fence| fence.owed)
+    }
+
+    fn fences(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Fence>> {
+        self.inner.fences.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tenure::kv::{Event, EventKind, Request};
 
+use super::plain::Plain;
 use crate::history::{History, Holding, Kind, What};
 use crate::node::Node;
 
@@ -16,6 +17,8 @@ pub struct Bounds {
     pub progress_ns: u64,
     /// The cluster's election timeout.
     pub election_timeout_ns: u64,
+    /// The drift between two clocks that clients allow for, in millionths.
+    pub drift_ppm: u32,
 }
 
 /// A moment of a history: a step and its time.
@@ -133,6 +136,8 @@ pub struct Evidence<'a> {
     pub keys: BTreeMap<Vec<u8>, Vec<KeyLife>>,
     /// Every call by its number.
     pub calls: BTreeMap<u64, Call>,
+    /// What clients asked of etcd itself, and what their watches told.
+    pub plain: Plain<'a>,
     /// When each client stood still: client, from, to (the end of the run if it never went on).
     pub pauses: Vec<(u32, u64, u64)>,
     /// When each member began to lead.
@@ -159,6 +164,7 @@ impl<'a> Evidence<'a> {
             sessions: BTreeMap::new(),
             keys: BTreeMap::new(),
             calls: BTreeMap::new(),
+            plain: Plain::default(),
             pauses: Vec::new(),
             leads: Vec::new(),
             calm: None,
@@ -187,7 +193,8 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    fn client_step(&mut self, client: u32, now: Moment, what: &What) {
+    fn client_step(&mut self, client: u32, now: Moment, what: &'a What) {
+        self.plain.step(client, now, what);
         match what {
             What::Sent { call, .. } => self.calls.entry(*call).or_default().sent = Some(now.step),
             What::GaveUp { call } => self.calls.entry(*call).or_default().given_up = true,

@@ -1,19 +1,29 @@
 //! The invariants: pure functions from a history to the first step that breaks them.
 
+mod answers;
 mod evidence;
 mod fencing;
 mod fifo;
+mod lease_life;
+mod linearizable;
 mod mutual_exclusion;
 mod no_residue;
 mod observe_order;
+mod order;
+mod plain;
 mod progress;
 #[cfg(test)]
 mod script;
+#[cfg(test)]
+mod script_plain;
+mod watch_guarantees;
 mod writer_priority;
 
 use serde::{Deserialize, Serialize};
 
 pub use evidence::{Ask, Bounds, Call, Evidence, KeyLife, Moment, Outcome, SessionLife, TenureLife};
+pub(crate) use order::Order;
+pub use plain::{Operation, Plain, Stream};
 
 use crate::history::History;
 
@@ -89,6 +99,26 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "no-residue",
         about: "at the end no key is left of a tenure that was released, given up or lost",
         check: no_residue::check,
+    },
+    Invariant {
+        name: "linearizable",
+        about: "all linearizable operations on a key fit into one order of the register that it is (todc-utils)",
+        check: linearizable::check,
+    },
+    Invariant {
+        name: "true-answers",
+        about: "an answer is what the order of committed writes gives, and what was not applied never is",
+        check: answers::check,
+    },
+    Invariant {
+        name: "watch-guarantees",
+        about: "a watch tells every change once, in order, each revision whole, across breaks, and soon once calm",
+        check: watch_guarantees::check,
+    },
+    Invariant {
+        name: "lease-life",
+        about: "no lease runs out before its time to live since the last renewal that was answered",
+        check: lease_life::check,
     },
 ];
 

@@ -1,14 +1,16 @@
-//! `progress`: once no fault is active, every ask is answered within the scenario's bound, and the keys of a client that
+//! `progress`: once no fault is active, every ask is answered within the scenario's bound, and so is every operation that a
+//! client asks of etcd itself after it; and the keys of a client that
 //! crashed, or of a session that ended, are gone within its TTL, the election timeout and a second.
 
-use tenure::kv::Shown;
+use tenure::kv::{Request, Shown};
 
 use super::evidence::Outcome;
 use super::{Breach, Evidence};
+use crate::history::CallEnd;
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     let calm_ns = evidence.calm?.at_ns;
-    [waits_too_long(evidence, calm_ns), stays_too_long(evidence)]
+    [waits_too_long(evidence, calm_ns), stays_too_long(evidence), gets_no_answer(evidence, calm_ns)]
         .into_iter()
         .flatten()
         .min_by_key(|breach| breach.step)
@@ -66,6 +68,34 @@ fn stays_too_long(evidence: &Evidence<'_>) -> Option<Breach> {
         .min_by_key(|breach| breach.step)
 }
 
+/// etcd lets the renewal of a lease that has run out wait for its revocation, which comes with a scan each half second.
+const RENEWAL_WAITS_NS: u64 = 1_000_000_000;
+
+/// A client that is served without faults has an answer before its deadline, unless etcd makes it wait for longer.
+fn gets_no_answer(evidence: &Evidence<'_>, calm_ns: u64) -> Option<Breach> {
+    let from_ns = calm_ns + evidence.bounds.progress_ns;
+    let late = evidence.plain.operations.values().filter(|operation| operation.called.at_ns >= from_ns);
+    late.filter_map(|operation| {
+        let (at, end) = operation.ended?;
+        let why = match end {
+            CallEnd::NotApplied(why) | CallEnd::Maybe(why) => why,
+            CallEnd::Answered(_) | CallEnd::Refused(_) => return None,
+        };
+        let renews = matches!(**operation.request, Request::LeaseKeepAlive { .. });
+        if renews && at.at_ns - operation.called.at_ns < RENEWAL_WAITS_NS {
+            return None;
+        }
+        let detail = format!(
+            "operation {} of c{} has no answer, {:.3} s after the calm began: {why}",
+            operation.op,
+            operation.client,
+            seconds(at.at_ns - calm_ns)
+        );
+        Some(Breach { step: at.step, detail })
+    })
+    .min_by_key(|breach| breach.step)
+}
+
 #[allow(clippy::cast_precision_loss, reason = "for showing")]
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
@@ -74,6 +104,7 @@ fn seconds(ns: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use crate::check::script::Script;
+    use crate::check::script_plain::PlainScript;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -112,6 +143,20 @@ mod tests {
         script.calm();
         script.wait(20 * SECOND);
         assert_eq!(script.breach("progress"), None, "crashed");
+    }
+
+    #[test]
+    fn an_operation_without_an_answer_long_after_the_calm_began_is_found() {
+        let mut script = PlainScript::new();
+        script.calm();
+        script.wait(9 * SECOND);
+        let op = script.call_put(0, "registers/0/0", "1");
+        script.return_maybe(0, op);
+        assert_eq!(script.breach("progress"), None, "within the bound");
+        script.wait(2 * SECOND);
+        let op = script.call_put(0, "registers/0/0", "2");
+        script.return_maybe(0, op);
+        assert!(script.breach("progress").expect("no answer").detail.contains("operation 2"));
     }
 
     #[test]

@@ -48,7 +48,11 @@ impl Script {
     /// What this invariant says of the history so far, with a progress bound of 10 s and an election timeout of 1 s.
     pub(super) fn breach(&mut self, invariant: &str) -> Option<Breach> {
         let history = self.recorder.finish();
-        let bounds = Bounds { progress_ns: 10_000 * MILLISECOND, election_timeout_ns: 1_000 * MILLISECOND };
+        let bounds = Bounds {
+            progress_ns: 10_000 * MILLISECOND,
+            election_timeout_ns: 1_000 * MILLISECOND,
+            drift_ppm: 1_000,
+        };
         let found = INVARIANTS.iter().find(|one| one.name == invariant).expect("an invariant");
         let breach = (found.check)(&Evidence::of(&history, bounds));
         for step in history.steps {

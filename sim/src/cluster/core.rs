@@ -212,9 +212,8 @@ impl Core {
         }
     }
 
-    /// A member that goes on takes in what came while it stood still, its first tick included, in no certain order.
+    /// A member that goes on takes in what came while it stood still, in no certain order.
     pub(crate) fn take_inbox(&mut self, member: usize) {
-        self.members[member].ticks_again_ns = self.now_ns + self.chance.random_range(0..=MS);
         for event in std::mem::take(&mut self.members[member].inbox) {
             let delay_ns = self.chance.random_range(0..=MS);
             self.schedule(delay_ns, event);

@@ -245,6 +245,7 @@ impl Core {
         let Some(me) = self.member_of(node) else { return };
         self.members[me].pauses += 1;
         if self.members[me].pauses == 1 {
+            self.members[me].paused_at_ns = self.now_ns;
             self.record(node, What::Paused);
             self.shaken = true;
         }
@@ -262,6 +263,7 @@ impl Core {
         }
         self.record(node, What::Resumed);
         self.shaken = true;
+        self.stalled(me);
         self.take_inbox(me);
     }
 

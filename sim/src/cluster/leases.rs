@@ -37,6 +37,8 @@ pub(crate) enum AskedBy {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Forward {
     asker: Asker,
+    /// The member that was asked, in which of its starts: a connection to it that lives is waited for.
+    asked: Option<(usize, u32)>,
     lease: i64,
     renew: bool,
     keys: bool,
@@ -46,6 +48,8 @@ pub(crate) struct Forward {
 const SCAN_NS: u64 = 500 * MS;
 /// It revokes at most this many leases a round.
 const SCAN_LIMIT: usize = 500;
+/// A member that has not ticked for so many heartbeats is stalled (`isActive`).
+const MISSED_TICKS: u64 = 3;
 /// A follower asks again after this long if who it asked does not lead.
 const ASK_AGAIN_NS: u64 = 50 * MS;
 /// The goroutines of a scan get to their proposals within this time.
@@ -124,6 +128,14 @@ impl Core {
         }
     }
 
+    /// A member goes on: if it has missed so many ticks that it knows, it counts as stalled until the next, which has been
+    /// waiting and comes in no certain order with the rest.
+    pub(crate) fn stalled(&mut self, me: usize) {
+        if self.now_ns - self.members[me].paused_at_ns >= MISSED_TICKS * self.config.heartbeat_ms * MS {
+            self.members[me].ticks_again_ns = self.now_ns + self.chance.random_range(0..=MS);
+        }
+    }
+
     /// The scan's goroutines set out to propose. Who leads when they come to it is another question.
     pub(crate) fn propose_revocations(&mut self, me: usize, leases: Vec<i64>) {
         for lease in leases {
@@ -147,7 +159,7 @@ impl Core {
                 self.ask_lessor(me, ask);
             };
         }
-        self.forward_ask(me, Forward { asker, lease, renew, keys });
+        self.forward_ask(me, Forward { asker, asked: None, lease, renew, keys });
     }
 
     /// Sends a question on to whom this member takes for the leader, which answers from its lessor without a look at its
@@ -207,7 +219,7 @@ impl Core {
         match ask.from {
             AskedBy::Client(asker) => {
                 let LeaseAsk { lease, renew, .. } = ask;
-                self.forward_ask(me, Forward { asker, lease, renew, keys: false });
+                self.forward_ask(me, Forward { asker, asked: None, lease, renew, keys: false });
             }
             AskedBy::Member(..) => self.tell_of_lease(me, ask, LeaseSaid::NotPrimary),
         }
@@ -252,7 +264,10 @@ impl Core {
                 self.ask_lessor(me, LeaseAsk { from: AskedBy::Member(me, forward), lease, renew });
             }
             Some(leader) => {
-                let up = self.members[leader].is_up();
+                let (up, boot) = (self.members[leader].is_up(), self.members[leader].boot);
+                if let Some(asked) = self.members[me].forwards.get_mut(&forward) {
+                    asked.asked = Some((leader, boot));
+                }
                 let sent = self.send_peer(me, leader, PeerMessage::AskLease { forward, lease, renew });
                 if !sent && !up {
                     self.schedule_local(ASK_AGAIN_NS, me, Local::RenewRetry { forward });
@@ -266,9 +281,16 @@ impl Core {
         self.send_forward(me, forward);
     }
 
-    /// Another leader is known: questions that the old one leaves unanswered go to it.
+    /// Another leader is known: it is asked what nobody could be asked before, and what a member that crashed has not
+    /// answered. One that is only cut off is waited for: etcd's HTTP request to it has no other end than its timeout.
     pub(crate) fn forward_again(&mut self, me: usize) {
-        let forwards: Vec<u64> = self.members[me].forwards.keys().copied().collect();
+        let waits = |asked: &Forward| {
+            asked.asked.is_some_and(|(member, boot)| {
+                member != me && self.members[member].is_up() && self.members[member].boot == boot
+            })
+        };
+        let forwards = self.members[me].forwards.iter().filter(|(_, asked)| !waits(asked));
+        let forwards: Vec<u64> = forwards.map(|(&forward, _)| forward).collect();
         for forward in forwards {
             self.schedule_local(ASK_AGAIN_NS, me, Local::RenewRetry { forward });
         }

@@ -24,6 +24,8 @@ pub(crate) struct Member {
     pub(crate) boot: u32,
     /// Whether it listens to clients: not from a start on until it has known a leader (`ReadyNotify` in etcd's server).
     pub(crate) listens: bool,
+    /// Since when it stands still, or did last.
+    pub(crate) paused_at_ns: u64,
     /// What came while it stood still.
     pub(crate) inbox: Vec<Event>,
     /// What its leases go by.
@@ -165,6 +167,7 @@ impl Member {
             index,
             crashes: 0,
             pauses: 0,
+            paused_at_ns: 0,
             boot: 0,
             listens: false,
             inbox: Vec::new(),
@@ -255,6 +258,7 @@ impl Member {
         let lost = std::mem::replace(self, fresh);
         self.crashes = lost.crashes;
         self.pauses = lost.pauses;
+        self.paused_at_ns = lost.paused_at_ns;
         self.boot = lost.boot + 1;
         self.clock = lost.clock;
         self.slow_disk_ns = lost.slow_disk_ns;

@@ -3,6 +3,7 @@
 
 mod elections;
 mod locks;
+mod requests;
 
 use linkme::distributed_slice;
 

@@ -4,12 +4,14 @@
 mod draw;
 mod faults;
 mod operations;
+mod plain;
 
 use serde::{Deserialize, Serialize};
 
 use crate::fault::TimedFault;
 use crate::scenario::{ClusterSpec, Scenario};
 use crate::streams::Streams;
+use crate::workload::plain::program::{PlainOperation, PlainWatch};
 use crate::workload::program::Operation;
 
 /// What happens in one run, apart from what its network draws by the way.
@@ -48,9 +50,12 @@ pub struct ClientPlan {
     pub lanes: Vec<LanePlan>,
     /// The election that it observes, if it is an observer.
     pub observing: Option<ObservingPlan>,
+    /// Its watches: each list one after another, the lists side by side.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watchers: Vec<Vec<PlainWatch>>,
 }
 
-/// One session of a client and its program.
+/// One session of a client and its program, or a program that uses etcd itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LanePlan {
@@ -58,6 +63,9 @@ pub struct LanePlan {
     pub ttl_s: u64,
     /// What is done with it, in order.
     pub operations: Vec<Operation>,
+    /// What is done without a session, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plain: Vec<PlainOperation>,
 }
 
 /// What an observer does: it observes, begins anew, and so on; the last time to the run's end.

@@ -3,13 +3,14 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::draw::{chance, choices, drift, skewed, weighted, within};
+use super::plain;
 use super::{ClientPlan, LanePlan, ObservingPlan};
 use crate::scenario::{OPERATIONS, OperationKind, Scenario, Waits, WorkloadSpec};
 use crate::streams::Streams;
 use crate::workload::program::{Deed, DeedKind, Ending, Hold, Operation, Patience, PrimitiveKind};
 
 /// More operations than any client gets through.
-const MOST_OPERATIONS: usize = 2_000;
+pub(super) const MOST_OPERATIONS: usize = 2_000;
 
 pub(super) fn draw(scenario: &Scenario, streams: &Streams) -> Vec<ClientPlan> {
     let mut rng = streams.stream("plan");
@@ -27,6 +28,7 @@ pub(super) fn draw(scenario: &Scenario, streams: &Streams) -> Vec<ClientPlan> {
                 drift_bound_ppm: u32::try_from(spec.drift_bound_ppm).unwrap_or(u32::MAX),
                 lanes: (0..lanes).map(|_| lane(scenario, &mut program)).collect(),
                 observing: observes.then(|| observing(scenario, &mut program)),
+                watchers: plain::watchers(scenario, &mut streams.stream(&format!("watches-{index}"))),
             }
         })
         .collect()
@@ -35,6 +37,9 @@ pub(super) fn draw(scenario: &Scenario, streams: &Streams) -> Vec<ClientPlan> {
 /// As many operations as fit into the time, were there no waiting.
 fn lane(scenario: &Scenario, rng: &mut ChaCha8Rng) -> LanePlan {
     let ttl_s = within(rng, scenario.clients.ttl_s);
+    if scenario.uses_etcd_itself() {
+        return LanePlan { ttl_s, operations: Vec::new(), plain: plain::operations(scenario, rng) };
+    }
     let mut operations = Vec::new();
     let mut at_ms = 0;
     while at_ms < scenario.drain_at_ms() && operations.len() < MOST_OPERATIONS {
@@ -42,7 +47,7 @@ fn lane(scenario: &Scenario, rng: &mut ChaCha8Rng) -> LanePlan {
         at_ms += operation.think_ms + operation.hold.for_ms + 1;
         operations.push(operation);
     }
-    LanePlan { ttl_s, operations }
+    LanePlan { ttl_s, operations, plain: Vec::new() }
 }
 
 fn observing(scenario: &Scenario, rng: &mut ChaCha8Rng) -> ObservingPlan {

@@ -1,16 +1,19 @@
-//! Planted bugs: faults of real lock libraries, built here and never in the library, to show that each is caught by the
-//! invariant that names it.
+//! Planted bugs: faults of real lock libraries, built here and never in the library, and faults of a cluster, to show that
+//! each is caught by the invariant that names it.
 
 mod deaf;
 mod election;
 mod readers;
+mod sends_again;
 mod unlock;
 mod wrong_lock;
 
 use std::sync::Arc;
 
 use tenure::Backend;
+use tenure::wire::Wire;
 
+use crate::cluster;
 use crate::workload::decorate::decorated;
 use crate::workload::primitive::Primitive;
 use crate::workload::program::PrimitiveKind;
@@ -18,6 +21,9 @@ use wrong_lock::{Flaw, wrong_lock};
 
 /// What a planted bug does to the backend.
 pub type Decorate = fn(Arc<dyn Backend>) -> Arc<dyn Backend>;
+
+/// What a planted bug does to a connection to a member.
+pub type DecorateWire = fn(Arc<dyn Wire>) -> Arc<dyn Wire>;
 
 /// The primitive that a planted bug puts in the library's place, if it has one of that kind.
 pub type WrongPrimitive = fn(PrimitiveKind) -> Option<Box<dyn Primitive>>;
@@ -33,29 +39,57 @@ pub struct Planted {
     pub scenario: &'static str,
     /// The invariant that must catch it.
     pub invariant: &'static str,
-    /// What it does to the backend.
-    pub backend: Option<Decorate>,
-    /// The primitives that stand in for the library's.
-    pub primitive: Option<WrongPrimitive>,
+    /// What is done.
+    pub bug: Bug,
+}
+
+/// Where a bug is planted.
+#[derive(Clone, Copy, Debug)]
+pub enum Bug {
+    /// In what the primitives have for a backend.
+    Backend(Decorate),
+    /// In the place of the library's primitives.
+    Primitive(WrongPrimitive),
+    /// Below the library's backend.
+    Wire(DecorateWire),
+    /// In the cluster.
+    Cluster(cluster::Planted),
 }
 
 impl Planted {
-    const fn backend(
+    const fn new(
         name: &'static str,
         about: &'static str,
         (scenario, invariant): (&'static str, &'static str),
+        bug: Bug,
+    ) -> Self {
+        Self { name, about, scenario, invariant, bug }
+    }
+
+    const fn backend(
+        name: &'static str,
+        about: &'static str,
+        caught: (&'static str, &'static str),
         decorate: Decorate,
     ) -> Self {
-        Self { name, about, scenario, invariant, backend: Some(decorate), primitive: None }
+        Self::new(name, about, caught, Bug::Backend(decorate))
     }
 
     const fn primitive(
         name: &'static str,
         about: &'static str,
-        (scenario, invariant): (&'static str, &'static str),
+        caught: (&'static str, &'static str),
         wrong: WrongPrimitive,
     ) -> Self {
-        Self { name, about, scenario, invariant, backend: None, primitive: Some(wrong) }
+        Self::new(name, about, caught, Bug::Primitive(wrong))
+    }
+
+    /// The cluster as the bug has it.
+    pub fn cluster(&self) -> Option<cluster::Planted> {
+        match self.bug {
+            Bug::Cluster(wrong) => Some(wrong),
+            _ => None,
+        }
     }
 }
 
@@ -138,6 +172,30 @@ pub const PLANTED: &[Planted] = &[
         "readers do not look for writers at all",
         ("rwlock", "mutual-exclusion"),
         decorated::<readers::ReaderBesideWriter>,
+    ),
+    Planted::new(
+        "sends-writes-again",
+        "a write whose answer was lost with its connection is sent again, or told as not applied",
+        ("etcd", "true-answers"),
+        Bug::Wire(sends_again::sends_writes_again),
+    ),
+    Planted::new(
+        "stale-reads",
+        "members answer linearizable reads without asking whether what they have is the newest",
+        ("etcd", "linearizable"),
+        Bug::Cluster(cluster::Planted::StaleReads),
+    ),
+    Planted::new(
+        "watch-skips-at-resume",
+        "a watch that begins at a past revision misses that revision",
+        ("etcd", "watch-guarantees"),
+        Bug::Cluster(cluster::Planted::WatchSkipsAtResume),
+    ),
+    Planted::new(
+        "lease-dies-early",
+        "a leader gives leases half of their time to live",
+        ("etcd", "lease-life"),
+        Bug::Cluster(cluster::Planted::LeaseDiesEarly),
     ),
 ];
 

@@ -62,7 +62,15 @@ pub(super) fn watch(request: &WatchRequest) -> String {
         0 => "now".into(),
         revision => format!("revision {revision}"),
     };
-    format!("watch {} from {from}", span(&request.key, &request.range_end))
+    let mut text = format!("watch {} from {from}", span(&request.key, &request.range_end));
+    let flags = [
+        (request.prev_kv, " with former values"),
+        (request.no_put, " but puts"),
+        (request.no_delete, " but deletions"),
+        (request.progress_notify, " with progress"),
+    ];
+    flags.iter().filter(|(on, _)| *on).for_each(|(_, words)| text += words);
+    text
 }
 
 pub(super) fn hex(lease: i64) -> String {
@@ -120,6 +128,9 @@ fn range(range: &Range) -> String {
     }
     if range.limit != 0 {
         let _ = write!(text, " limit {}", range.limit);
+    }
+    if range.revision != 0 {
+        let _ = write!(text, " at revision {}", range.revision);
     }
     if range.serializable {
         text += " (serializable)";

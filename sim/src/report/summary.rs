@@ -27,8 +27,13 @@ pub fn write(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
         campaign.seeds.end
     )?;
     speed(out, campaign)?;
-    let per_seed = campaign.grants as f64 / campaign.count().max(1) as f64;
-    field(out, "grants", &format!("{} ({per_seed:.1} a seed)", campaign.grants))?;
+    // Clients take tenures, or use etcd itself.
+    let (name, count) = match campaign.operations {
+        0 => ("grants", campaign.grants),
+        operations => ("operations", operations),
+    };
+    let per_seed = count as f64 / campaign.count().max(1) as f64;
+    field(out, name, &format!("{count} ({per_seed:.1} a seed)"))?;
     field(out, "faults", &counts(&campaign.faults))?;
     marks(out, campaign)?;
     let same = campaign.redone - campaign.differences.len() as u64;

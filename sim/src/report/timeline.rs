@@ -9,7 +9,7 @@ use anstyle::Style;
 use super::show;
 use super::style::{BAD, FAINT, GOOD, NAME, NOTICE};
 use crate::check::Violation;
-use crate::history::{History, Holding, RegisterPhase, Step, What};
+use crate::history::{CallEnd, History, Holding, Step, WatchSays, What};
 use crate::node::Node;
 
 /// Which steps are shown.
@@ -187,7 +187,13 @@ fn describe_workload(what: &What) -> (Style, String) {
         What::Observed { name, observer, leader: None } => {
             (PLAIN, format!("observer {observer} sees no leader of {name:?}"))
         }
-        What::Register { op, phase } => (PLAIN, format!("register operation {op}: {}", register(phase))),
+        What::Calls { op, request } => (PLAIN, format!("operation {op}: {}", show::request(request))),
+        What::Returned { op, end } => returned(*op, end),
+        What::StreamOpened { stream, request } => {
+            (PLAIN, format!("stream {stream}: {}", show::watch(request)))
+        }
+        What::StreamSaid { stream, says } => stream_said(*stream, says),
+        What::StreamClosed { stream } => (PLAIN, format!("stream {stream} is over")),
         What::Note(text) => (FAINT, text.clone()),
         other => (PLAIN, format!("{other:?}")),
     }
@@ -197,13 +203,23 @@ fn held(holding: &Holding) -> String {
     format!("the {} {:?} with token {}", holding.kind, &*holding.name, holding.token)
 }
 
-fn register(phase: &RegisterPhase) -> String {
-    match phase {
-        RegisterPhase::WriteCalled(value) => format!("write {value} is called"),
-        RegisterPhase::ReadCalled => "read is called".into(),
-        RegisterPhase::WriteReturned => "write returned".into(),
-        RegisterPhase::ReadReturned(value) => format!("read returned {value}"),
-        RegisterPhase::Unknown => "outcome unknown".into(),
+fn returned(op: u64, end: &CallEnd) -> (Style, String) {
+    match end {
+        CallEnd::Answered(response) => (PLAIN, format!("operation {op} done: {}", show::response(response))),
+        CallEnd::NotApplied(why) => (NOTICE, format!("operation {op} not applied: {why}")),
+        CallEnd::Maybe(why) => (NOTICE, format!("operation {op} maybe applied: {why}")),
+        CallEnd::Refused(why) => (NOTICE, format!("operation {op} refused: {why}")),
+    }
+}
+
+fn stream_said(stream: u64, says: &WatchSays) -> (Style, String) {
+    match says {
+        WatchSays::Created { revision } => (PLAIN, format!("stream {stream} is open (revision {revision})")),
+        WatchSays::Events(events) => (PLAIN, format!("stream {stream} tells: {}", show::events(events))),
+        WatchSays::Compacted { compact_revision } => {
+            (NOTICE, format!("stream {stream} ends: compacted to revision {compact_revision}"))
+        }
+        WatchSays::Refused(why) => (NOTICE, format!("stream {stream} ends: {why}")),
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Campaign {
     pub redone: u64,
     /// How many grants in all.
     pub grants: u64,
+    /// How many operations on etcd itself in all.
+    pub operations: u64,
     /// How many steps in all.
     pub steps: u64,
     /// The faults that began, by name.
@@ -165,6 +167,7 @@ impl Campaign {
             differences: Vec::new(),
             redone: 0,
             grants: 0,
+            operations: 0,
             steps: 0,
             faults: BTreeMap::new(),
             marks: BTreeMap::new(),
@@ -180,6 +183,7 @@ impl Campaign {
         self.redone += u64::from(redone);
         self.differences.extend(difference);
         self.grants += report.grants;
+        self.operations += report.operations;
         self.steps += report.steps;
         self.simulated_ms += report.simulated_ms;
         for (name, count) in report.faults {

@@ -31,7 +31,7 @@ pub struct Run {
 /// If the plan names a cluster that cannot be.
 #[allow(clippy::disallowed_methods, reason = "a fresh OS thread for each seed; nothing simulated sees it")]
 pub fn execute(plan: &Arc<Plan>, planted: Option<&'static Planted>) -> Result<Run, BadInput> {
-    let config = cluster_config(plan)?;
+    let config = cluster_config(plan, planted)?;
     let plan = Arc::clone(plan);
     let thread = std::thread::Builder::new()
         .name(format!("seed {}", plan.seed))
@@ -43,7 +43,7 @@ pub fn execute(plan: &Arc<Plan>, planted: Option<&'static Planted>) -> Result<Ru
     }))
 }
 
-fn cluster_config(plan: &Plan) -> Result<ClusterConfig, BadInput> {
+fn cluster_config(plan: &Plan, planted: Option<&Planted>) -> Result<ClusterConfig, BadInput> {
     let spec = &plan.cluster;
     let version = spec.version.parse().map_err(|error| BadInput(format!("cluster.version: {error}")))?;
     Ok(ClusterConfig {
@@ -52,6 +52,7 @@ fn cluster_config(plan: &Plan) -> Result<ClusterConfig, BadInput> {
         heartbeat_ms: spec.heartbeat_ms,
         election_timeout_ms: spec.election_timeout_ms,
         transport: spec.transport,
+        planted: planted.and_then(Planted::cluster),
         ..ClusterConfig::default()
     })
 }

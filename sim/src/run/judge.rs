@@ -41,6 +41,8 @@ pub struct SeedReport {
     pub steps: u64,
     /// How many grants.
     pub grants: u64,
+    /// How many operations on etcd itself.
+    pub operations: u64,
     /// The faults that began, by name.
     pub faults: BTreeMap<&'static str, u64>,
     /// The coverage marks that it hit.
@@ -65,6 +67,7 @@ pub fn judge(plan: &Plan, run: &Run, invariants: &[String]) -> SeedReport {
         hash: run.history.hash(),
         steps: run.history.steps.len() as u64,
         grants: evidence.tenures.len() as u64,
+        operations: evidence.plain.operations.len() as u64,
         faults: faults(&run.history),
         marks: coverage::hits(&evidence),
         simulated_ms: plan.duration_ms,
@@ -75,6 +78,7 @@ fn bounds(plan: &Plan) -> Bounds {
     Bounds {
         progress_ns: plan.progress_ms * 1_000_000,
         election_timeout_ns: plan.cluster.election_timeout_ms * 1_000_000,
+        drift_ppm: plan.clients.iter().map(|client| client.drift_bound_ppm).max().unwrap_or(0),
     }
 }
 

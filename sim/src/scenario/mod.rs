@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use load::{BUILT_IN, find, load};
 
 use crate::cluster::Transport;
+use crate::workload::plain;
 use crate::workload::program::PrimitiveKind;
 
 /// A wish that cannot be met: one line that says where, which field, what is wrong and what is allowed.
@@ -114,6 +115,9 @@ pub struct ClientSpec {
     /// How many more clients observe an election and do nothing else.
     #[serde(default)]
     pub observers: u32,
+    /// How many watches each client listens to, besides what else it does; for kind `etcd`.
+    #[serde(default)]
+    pub watches: u32,
     /// How many sessions each client has, each with a program of its own.
     #[serde(default = "default_sessions")]
     pub sessions: u32,
@@ -134,12 +138,15 @@ pub struct ClientSpec {
 pub struct WorkloadSpec {
     /// Which kind of program: see [`KINDS`].
     pub kind: String,
-    /// How many different names are contended for.
+    /// How many different names are contended for; for kind `etcd`, how many registers there are.
     #[serde(default = "default_names")]
     pub names: u32,
     /// Clients wait so long between two operations.
     #[serde(default = "default_think_ms")]
     pub think_ms: Span,
+    /// Each call is given a deadline of so long; for kind `etcd`.
+    #[serde(default = "default_patience_ms")]
+    pub patience_ms: Span,
     /// They hold so long.
     #[serde(default = "default_hold_ms")]
     pub hold_ms: Span,
@@ -182,13 +189,15 @@ pub struct ProgramKind {
     pub name: &'static str,
     /// The primitives that it uses.
     pub primitives: &'static [PrimitiveKind],
+    /// The operations of etcd itself that it does.
+    pub plain: &'static [&'static str],
 }
 
 impl ProgramKind {
     /// The names of its operations.
     pub fn operations(&self) -> Vec<&'static str> {
         let own = OPERATIONS.iter().filter(|operation| self.primitives.contains(&operation.primitive));
-        own.map(|operation| operation.name).collect()
+        own.map(|operation| operation.name).chain(self.plain.iter().copied()).collect()
     }
 }
 
@@ -197,11 +206,19 @@ const ALL: &[PrimitiveKind] =
 
 /// The programs there are.
 pub const KINDS: &[ProgramKind] = &[
-    ProgramKind { name: "mutex", primitives: &[PrimitiveKind::Mutex] },
-    ProgramKind { name: "election", primitives: &[PrimitiveKind::Election] },
-    ProgramKind { name: "rwlock", primitives: &[PrimitiveKind::Read, PrimitiveKind::Write] },
-    ProgramKind { name: "mixed", primitives: ALL },
+    of_primitives("mutex", &[PrimitiveKind::Mutex]),
+    of_primitives("election", &[PrimitiveKind::Election]),
+    of_primitives("rwlock", &[PrimitiveKind::Read, PrimitiveKind::Write]),
+    of_primitives("mixed", ALL),
+    ProgramKind { name: ETCD, primitives: &[], plain: plain::program::OPERATIONS },
 ];
+
+/// The kind of program that uses etcd itself.
+const ETCD: &str = "etcd";
+
+const fn of_primitives(name: &'static str, primitives: &'static [PrimitiveKind]) -> ProgramKind {
+    ProgramKind { name, primitives, plain: &[] }
+}
 
 /// An operation that a scenario can weigh.
 #[derive(Clone, Copy, Debug)]
@@ -260,6 +277,11 @@ impl Scenario {
         self.duration_s.saturating_sub(self.calm_s) * 1000
     }
 
+    /// Whether its clients use etcd itself, and no primitive.
+    pub fn uses_etcd_itself(&self) -> bool {
+        self.workload.kind == ETCD
+    }
+
     /// When clients stop asking, in milliseconds since the start.
     pub fn drain_at_ms(&self) -> u64 {
         self.duration_s.saturating_sub(self.drain_s) * 1000
@@ -308,6 +330,10 @@ fn default_names() -> u32 {
 
 fn default_think_ms() -> Span {
     [0, 500]
+}
+
+fn default_patience_ms() -> Span {
+    [300, 6000]
 }
 
 fn default_hold_ms() -> Span {

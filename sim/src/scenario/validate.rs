@@ -88,6 +88,9 @@ fn clients(scenario: &Scenario) -> Verdict {
     if clients.observers > 50 {
         return wrong("clients.observers", format!("{} is not allowed; 0 to 50 are", clients.observers));
     }
+    if clients.watches > 16 {
+        return wrong("clients.watches", format!("{} is not allowed; 0 to 16 are", clients.watches));
+    }
     span("clients.ttl_s", clients.ttl_s, 1, 3600)?;
     if clients.drift_ppm > 100_000 {
         return wrong("clients.drift_ppm", format!("{} is not allowed; 0 to 100000 are", clients.drift_ppm));
@@ -111,6 +114,7 @@ fn workload(scenario: &Scenario) -> Verdict {
         return wrong("workload.names", format!("{} is not allowed; 1 to 100 are", workload.names));
     }
     span("workload.think_ms", workload.think_ms, 0, 3_600_000)?;
+    span("workload.patience_ms", workload.patience_ms, 1, 3_600_000)?;
     span("workload.hold_ms", workload.hold_ms, 0, 3_600_000)?;
     span("workload.write_ms", workload.write_ms, 0, 3_600_000)?;
     weights("workload.operations", &workload.operations, &kind.operations())?;

@@ -10,6 +10,7 @@ use tenure::{Backend, Etcd, EtcdOptions};
 
 use super::lane::Lane;
 use super::observer;
+use super::plain::{self, PlainLane};
 use super::shared::Shared;
 use crate::cluster::{ClientEnv, Program};
 use crate::history::What;
@@ -41,16 +42,23 @@ async fn live(env: ClientEnv, shared: Arc<Shared>) {
     let Some(own) = plan.clients.get(index) else { return };
     // Each begins at another member.
     let options = EtcdOptions { first_endpoint: index, ..EtcdOptions::default() };
-    let etcd = Etcd::over(env.wires.clone(), Arc::clone(&env.runtime), options);
-    let backend = shared.decorate(Arc::new(etcd));
-    let client = Client { env, shared, plan: own, backend };
-    let lanes = own.lanes.iter().enumerate().map(|(index, lane)| Lane::new(&client, index, lane).run());
+    let etcd = Etcd::over(shared.wires(&env.wires), Arc::clone(&env.runtime), options);
+    let backend = shared.decorate(Arc::new(etcd.clone()));
+    let client = Client { env, shared, plan: own, backend, etcd };
+    let lanes = own.lanes.iter().enumerate().map(|(index, lane)| {
+        if lane.plain.is_empty() {
+            Lane::new(&client, index, lane).run().boxed()
+        } else {
+            PlainLane::new(&client, index, lane).run().boxed()
+        }
+    });
+    let watching = own.watchers.iter().map(|watches| plain::watch(&client, watches));
     let observing = async {
         if let Some(observing) = &own.observing {
             observer::observe(&client, observing).await;
         }
     };
-    futures_util::future::join(join_all(lanes), observing).await;
+    futures_util::future::join3(join_all(lanes), join_all(watching), observing).await;
 }
 
 /// What the parts of one process share.
@@ -59,6 +67,8 @@ pub(super) struct Client<'a> {
     pub(super) shared: Arc<Shared>,
     pub(super) plan: &'a ClientPlan,
     pub(super) backend: Arc<dyn Backend>,
+    /// The library's own backend, for any request.
+    pub(super) etcd: Etcd,
 }
 
 impl Client<'_> {

@@ -7,6 +7,7 @@ mod hold;
 mod lane;
 mod library;
 mod observer;
+pub mod plain;
 pub mod primitive;
 pub mod program;
 mod resource;

@@ -1,24 +1,30 @@
-//! What the clients of one run share, outside of their processes: beliefs, the resource, and how far each program is.
+//! What the clients of one run share, outside of their processes: beliefs, the resource, the registers, and how far each
+//! program is.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tenure::Backend;
+use tenure::wire::Wire;
 
 use super::beliefs::Beliefs;
 use super::library::Library;
+use super::plain::Registers;
 use super::primitive::Primitive;
 use super::program::PrimitiveKind;
 use super::resource::Resource;
 use crate::cluster::World;
 use crate::plan::Plan;
-use crate::planted::Planted;
+use crate::planted::{Bug, Planted};
 
 /// What the clients of one run share.
 pub struct Shared {
     pub(super) plan: Arc<Plan>,
     pub(super) beliefs: Beliefs,
     pub(super) resource: Resource,
+    pub(super) registers: Registers,
+    /// The newest revision that any client was told of.
+    newest_revision: AtomicI64,
     planted: Option<&'static Planted>,
     tickets: AtomicU64,
     observers: AtomicU64,
@@ -36,6 +42,8 @@ impl Shared {
             plan,
             beliefs: Beliefs::default(),
             resource: Resource::start(world),
+            registers: Registers::default(),
+            newest_revision: AtomicI64::new(1),
             planted,
             tickets: AtomicU64::new(0),
             observers: AtomicU64::new(0),
@@ -57,6 +65,16 @@ impl Shared {
         self.tickets.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// A client was told of this revision.
+    pub(super) fn saw_revision(&self, revision: i64) {
+        self.newest_revision.fetch_max(revision, Ordering::Relaxed);
+    }
+
+    /// The revision so many before the newest that any client was told of, or the first.
+    pub(super) fn some_revisions_ago(&self, back: u32) -> i64 {
+        (self.newest_revision.load(Ordering::Relaxed) - i64::from(back)).max(1)
+    }
+
     pub(super) fn next_observer(&self) -> u64 {
         self.observers.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -71,15 +89,26 @@ impl Shared {
 
     /// The backend as the planted bug has it.
     pub(super) fn decorate(&self, backend: Arc<dyn Backend>) -> Arc<dyn Backend> {
-        match self.planted.and_then(|planted| planted.backend) {
-            Some(decorate) => decorate(backend),
-            None => backend,
+        match self.planted.map(|planted| planted.bug) {
+            Some(Bug::Backend(decorate)) => decorate(backend),
+            _ => backend,
+        }
+    }
+
+    /// The connections as the planted bug has them.
+    pub(super) fn wires(&self, wires: &[Arc<dyn Wire>]) -> Vec<Arc<dyn Wire>> {
+        match self.planted.map(|planted| planted.bug) {
+            Some(Bug::Wire(decorate)) => wires.iter().cloned().map(decorate).collect(),
+            _ => wires.to_vec(),
         }
     }
 
     /// The primitive as the planted bug has it.
     pub(super) fn primitive(&self, kind: PrimitiveKind) -> Box<dyn Primitive> {
-        let wrong = self.planted.and_then(|planted| planted.primitive);
-        wrong.and_then(|wrong| wrong(kind)).unwrap_or_else(|| Box::new(Library(kind)))
+        let wrong = match self.planted.map(|planted| planted.bug) {
+            Some(Bug::Primitive(wrong)) => wrong(kind),
+            _ => None,
+        };
+        wrong.unwrap_or_else(|| Box::new(Library(kind)))
     }
 }

@@ -126,3 +126,30 @@ fn a_stalled_old_leader_revokes_live_leases_but_for_the_releases_that_always_che
     let seldom = revoked(EtcdVersion::V3_7(2));
     assert!((1..20).contains(&seldom), "{seldom} of 40");
 }
+
+/// A lease that is granted and then renewed at a leader that has been cut off from the others: whether that was answered.
+fn cut_off_leader_renews(seed: u64, version: EtcdVersion) -> bool {
+    let config = ClusterConfig { version, ..ClusterConfig::default() };
+    simulate(seed, config, |world| async move {
+        let env = client(&world).await;
+        let old = world.leader().unwrap();
+        ask(&env, old, Request::LeaseGrant { id: 5, ttl_s: 5 }, SECOND).await.unwrap().unwrap();
+        let others = (0..3).filter(|&other| other != old);
+        let links = others.flat_map(|other| {
+            let (one, two) = (Node::Member(old), Node::Member(other));
+            [(one, two), (two, one)]
+        });
+        world.inject(0, &Fault::Cut { links: links.collect() });
+        let answer = ask(&env, old, Request::LeaseKeepAlive { id: 5 }, SECOND / 2).await;
+        matches!(answer, Some(Ok(Response::LeaseKeepAlive { ttl_s: 5, .. })))
+    })
+    .0
+}
+
+#[test]
+fn a_leader_that_is_cut_off_but_not_stalled_renews_by_itself_since_3_5_16_and_before_3_5_13() {
+    for seed in 0..5 {
+        let renews = |patch| cut_off_leader_renews(seed, EtcdVersion::V3_5(patch));
+        assert!(renews(12) && !renews(13) && !renews(15) && renews(16), "{seed}");
+    }
+}

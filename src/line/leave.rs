@@ -1,0 +1,151 @@
+//! Leaving the line: the contender's key is deleted, and what was lost on the way is fenced off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::{Contender, Presence, keys};
+use crate::kv::{Compare, CompareOp, DeleteRange, Op, OpResponse, Put, Range, Txn};
+use crate::session::{Failed, Slot, Slots};
+use crate::{Error, Refusal, Session};
+
+/// How long after a fence was refused for want of space it is tried again.
+const FENCE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Whether an earlier join may still be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fence {
+    /// It can not.
+    Moved,
+    /// It may, until there is space for the fence.
+    OutOfSpace,
+    /// It may, for good: the fence may not be written.
+    Denied,
+}
+
+impl Contender {
+    pub(super) async fn leave(&mut self) -> Result<(), Error> {
+        self.slot.iter().for_each(Slot::leaving);
+        let left = match self.presence {
+            Presence::Absent => return Ok(()),
+            Presence::Present { revision, doubtful: false } => self.delete(revision).await,
+            Presence::Present { .. } | Presence::Unknown => self.delete_doubtful().await,
+        };
+        if matches!(left, Err(Error::Refused(_))) {
+            self.slot.iter().for_each(Slot::stays);
+        } else {
+            self.presence = Presence::Absent;
+            self.slot = None;
+        }
+        left
+    }
+
+    /// Deletes this incarnation of the key and no other (etcd 22082).
+    async fn delete(&self, revision: i64) -> Result<(), Error> {
+        let txn = Txn::new()
+            .when([Compare::create_revision(&*self.key, CompareOp::Equal, revision)])
+            .and_then([Op::Delete(DeleteRange::key(&*self.key))]);
+        let outcome = self.txn(txn).await?;
+        // After a lost try the key may be gone by that.
+        if outcome.value.succeeded || outcome.doubtful { Ok(()) } else { Err(Error::NotHeld) }
+    }
+
+    /// Deletes the key, and sees to it that no join of before is applied any more: at once, or as soon as there is space.
+    pub(super) async fn delete_doubtful(&mut self) -> Result<(), Error> {
+        if self.delete_and_fence().await? == Fence::OutOfSpace {
+            self.session.owe_fence(&self.line.name.fence_key(self.session.lease()));
+            self.fence_later();
+        }
+        Ok(())
+    }
+
+    /// Before a key is used again whose fence could not be moved: a lost request that was to move it would delete the new
+    /// key, too.
+    pub(super) async fn settle_fence(&mut self) -> Result<(), Error> {
+        let fence_key = self.line.name.fence_key(self.session.lease());
+        if self.session.owes_fence(&fence_key) && self.delete_and_fence().await? == Fence::OutOfSpace {
+            return Err(Error::Refused(Refusal::NoSpace));
+        }
+        Ok(())
+    }
+
+    /// Deletes the key and moves the fence, in one transaction.
+    async fn delete_and_fence(&mut self) -> Result<Fence, Error> {
+        let fence_key = self.line.name.fence_key(self.session.lease());
+        loop {
+            let fence = self.session.fence(&fence_key);
+            let mark = [&*self.key, b" ", fence.to_string().as_bytes()].concat();
+            let put = Put::new(&*fence_key, &*mark).lease(self.session.lease());
+            let txn = Txn::new()
+                .when([Compare::mod_revision(&*fence_key, CompareOp::Equal, fence)])
+                .and_then([Op::Delete(DeleteRange::key(&*self.key)), Op::Put(put)])
+                .or_else([Op::Range(Range::key(&*fence_key))]);
+            let outcome = match self.txn(txn).await {
+                Err(Failed { error: Error::Refused(refusal), .. }) => {
+                    return self.delete_unfenced(refusal).await;
+                }
+                outcome => outcome?,
+            };
+            if outcome.value.succeeded {
+                self.session.set_fence(&fence_key, outcome.value.header.revision);
+                let deleted =
+                    matches!(outcome.value.responses.first(), Some(OpResponse::Delete(d)) if d.deleted > 0);
+                let was_present = matches!(self.presence, Presence::Present { .. });
+                return if deleted || !was_present { Ok(Fence::Moved) } else { Err(Error::NotHeld) };
+            }
+            let now = keys(&outcome.value, 0).first();
+            self.session.set_fence(&fence_key, now.map_or(0, |kv| kv.mod_revision));
+            // The mark tells that a lost try of this very transaction was applied.
+            if now.is_some_and(|kv| kv.value == mark) {
+                return Ok(Fence::Moved);
+            }
+        }
+    }
+
+    /// For when etcd refuses to put the fence: out of space, or no permission for that key. The key is deleted, which is
+    /// never refused for want of space, and the doubt stays.
+    ///
+    /// By its revision: what is lost of this, too, may be applied late, when the key is another's of the same name.
+    async fn delete_unfenced(&self, refusal: Refusal) -> Result<Fence, Error> {
+        tracing::warn!(name = self.line.name.as_str(), %refusal, "a lost request could not be fenced off");
+        let read = self.txn(Txn::new().and_then([Op::Range(Range::key(&*self.key))])).await?.value;
+        if let Some(own) = keys(&read, 0).first() {
+            match self.delete(own.create_revision).await {
+                Ok(()) | Err(Error::NotHeld) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(if refusal == Refusal::NoSpace { Fence::OutOfSpace } else { Fence::Denied })
+    }
+
+    /// Tries in the background until the fence is moved or the session is over: a lost join that is applied meanwhile holds up
+    /// everybody. Who joins again meanwhile does it first.
+    fn fence_later(&self) {
+        let backend = Arc::clone(self.session.backend());
+        let owner = self.session.downgrade();
+        let (line, key) = (Arc::clone(&self.line), self.key.clone());
+        let clock = Arc::clone(&backend);
+        let task = async move {
+            loop {
+                clock.sleep_until(clock.now() + FENCE_AGAIN_AFTER).await;
+                let Some(session) = Session::upgrade(&owner).filter(Session::is_alive) else { return };
+                let Ok(slot) = Slots::take(session.slots(), &key).await else { continue };
+                slot.leaving();
+                let mut contender = Self {
+                    session,
+                    line: Arc::clone(&line),
+                    key: key.clone(),
+                    slot: Some(slot),
+                    presence: Presence::Unknown,
+                    condition: None,
+                };
+                match contender.delete_and_fence().await {
+                    Ok(Fence::OutOfSpace) => {}
+                    Ok(Fence::Moved | Fence::Denied) | Err(_) => return,
+                }
+            }
+        };
+        backend.spawn(task.boxed());
+    }
+}
