@@ -112,9 +112,9 @@ impl Behaviour {
             Self::FollowerNotices => Band::between(election.least_ms, 2 * timeout),
             // `monitorLeader` in `api/v3rpc/interceptor.go` looks once an election timeout, and must find none three times.
             Self::StreamEnds => Band::between(election.least_ms + 2 * timeout, 5 * timeout),
-            // Without pre-vote the follower has meanwhile stood in a newer term, which the leader's next heartbeat tells it.
+            // Without pre-vote the follower may have stood in a newer term, which the leader's next heartbeat tells it.
             Self::WatchCatchesUp if !settings.pre_vote => {
-                Band { most_ms: election.most_ms + tick, usual_ms: election.usual_ms + tick, ..election }
+                Band { least_ms: 0, most_ms: election.most_ms + tick, usual_ms: election.usual_ms + tick }
             }
             // The next heartbeat shows the leader what the follower lacks.
             Self::WatchCatchesUp => Band::between(0, 2 * tick),

@@ -37,7 +37,7 @@ const ONCE: Rounds = Rounds {
     long_cuts: 1,
     short_cuts: 1,
     orphans: 1,
-    outlived: 1,
+    outlived: 3,
     leases: 1,
 };
 

@@ -150,7 +150,7 @@ fn difference(who: &str, told: &[Told], wanted: &[Told]) -> String {
     )
 }
 
-/// Cuts a watched follower off for less time than it takes to end its watches.
+/// Cuts a watched follower off for less time than it takes to end its watches; half of them have begun to stand for election.
 pub(crate) async fn across_short_cut(cluster: &mut impl TestCluster, log: &mut Log) {
     const KEYS: usize = 5;
     let client = cluster.client().clone();
@@ -166,7 +166,7 @@ pub(crate) async fn across_short_cut(cluster: &mut impl TestCluster, log: &mut L
     for key in 0..KEYS {
         client.write(lead.member, Some(follower), format!("{prefix}{key}"), "").await;
     }
-    let (early, ended) = watch.events(&client, 1, lead.since + 2 * client.settings.election()).await;
+    let (early, ended) = watch.events(&client, 1, lead.since + client.settings.election() * 3 / 2).await;
     log.expect(early.is_empty(), || format!("a cut-off member's watch told {early:?}"));
     let healed_at = client.now();
     cluster.heal();
