@@ -84,7 +84,7 @@ impl WatchHub {
             return (id, vec![WatchResponse { canceled: true, cancel_reason: reason.to_owned(), ..opened }]);
         }
         let is_past = (1..=store.revision()).contains(&request.start_revision);
-        let synced = !is_past && !(overtaken && request.start_revision == 0);
+        let synced = !(is_past || overtaken && request.start_revision == 0);
         let from =
             if is_past { request.start_revision } else { request.start_revision.max(store.revision() + 1) };
         self.unsynced += usize::from(!synced);
