@@ -48,7 +48,7 @@ impl Answers<'_> {
         let written = written.map_or(&[][..], Vec::as_slice);
         if let [_, again, ..] = written {
             let step = self.order.commit(*again)?.at.step;
-            return self.breach(step, operation, "it was applied twice");
+            return Some(breach(step, operation, "it was applied twice"));
         }
         let (at, end) = operation.ended?;
         let verdict = match end {
@@ -64,20 +64,12 @@ impl Answers<'_> {
                         let detail = format!(
                             "its client is told that it was not applied, but it made revision {revision}{call}"
                         );
-                        return self.breach(at.step.max(commit.at.step), operation, &detail);
+                        return Some(breach(at.step.max(commit.at.step), operation, &detail));
                     }
                 }
             }
         };
-        verdict.err().and_then(|detail| self.breach(at.step, operation, &detail))
-    }
-
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "reads as what it is for")]
-    fn breach(&self, step: usize, operation: &Operation<'_>, detail: &str) -> Option<Breach> {
-        Some(Breach {
-            step,
-            detail: format!("operation {} of c{}: {detail}", operation.op, operation.client),
-        })
+        verdict.err().map(|detail| breach(at.step, operation, &detail))
     }
 
     fn answered(&self, operation: &Operation<'_>, step: usize, response: &Response) -> Verdict {
@@ -210,6 +202,10 @@ impl Answers<'_> {
             format!("revision {} was refused as compacted; the oldest was {compacted}", range.revision)
         })
     }
+}
+
+fn breach(step: usize, operation: &Operation<'_>, detail: &str) -> Breach {
+    Breach { step, detail: format!("operation {} of c{}: {detail}", operation.op, operation.client) }
 }
 
 fn refuse(wrong: bool, detail: impl FnOnce() -> String) -> Verdict {
