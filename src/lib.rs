@@ -17,6 +17,10 @@
 //! - **Not: that nothing is done late.** Between looking at a clock and writing to a disk elsewhere, a process can be
 //!   suspended for an hour. No lock service can prevent that write; only who receives it can, by its *fencing token*.
 //!
+//! - **Not: that etcd keeps every lease.** An etcd leader that stood still past the TTL of its leases may, as it goes on, revoke some
+//!   that its successor has renewed (etcd 15247; much rarer since 3.4.31 and 3.5.13, seen on 3.7.2 all the same). The holder learns
+//!   of it with its next renewal, or by a transaction that does not commit; the token holds.
+//!
 //! # Fencing
 //!
 //! [`Tenure::fencing_token`] grows from holder to holder. Either let what the lock protects refuse any token lower than
