@@ -8,7 +8,7 @@ use super::namespace::Namespace;
 use super::status::{Failure, classify};
 use crate::Instant;
 use crate::backend::{CallError, within};
-use crate::kv::{Header, Op, Request, Response, Txn};
+use crate::kv::{Op, Request, Response, Txn};
 use crate::wire::Status;
 
 /// What may be done about an answer that was lost.
@@ -74,9 +74,9 @@ impl Shared {
                 return Err(progress.deadline_passed());
             }
             match self.attempt(endpoint, &request, deadline, progress.failures).await {
-                Attempt::Answered(response) => {
+                Attempt::Answered(mut response) => {
                     self.answered();
-                    self.saw_revision(header_of(&response).revision);
+                    self.saw_revision(response.header_mut().revision);
                     self.prefer(endpoint, progress.failures);
                     return Ok(response);
                 }
@@ -171,22 +171,5 @@ impl Progress {
             n => format!("deadline passed after {n} attempts; last, {}", self.last),
         };
         if self.maybe_applied { CallError::Maybe(words) } else { CallError::NotApplied(words) }
-    }
-}
-
-/// What the answer says of the store that gave it.
-fn header_of(response: &Response) -> Header {
-    match response {
-        Response::Range(range) => range.header,
-        Response::Put(put) => put.header,
-        Response::Delete(delete) => delete.header,
-        Response::Txn(txn) => txn.header,
-        Response::Compact { header }
-        | Response::LeaseGrant { header, .. }
-        | Response::LeaseRevoke { header }
-        | Response::LeaseKeepAlive { header, .. }
-        | Response::LeaseTimeToLive { header, .. }
-        | Response::LeaseLeases { header, .. }
-        | Response::Status { header, .. } => *header,
     }
 }

@@ -139,3 +139,22 @@ pub enum Response {
         leader: u64,
     },
 }
+
+impl Response {
+    /// Its header, whatever it answers.
+    pub fn header_mut(&mut self) -> &mut Header {
+        match self {
+            Self::Range(response) => &mut response.header,
+            Self::Put(response) => &mut response.header,
+            Self::Delete(response) => &mut response.header,
+            Self::Txn(response) => &mut response.header,
+            Self::Compact { header }
+            | Self::LeaseGrant { header, .. }
+            | Self::LeaseRevoke { header }
+            | Self::LeaseKeepAlive { header, .. }
+            | Self::LeaseTimeToLive { header, .. }
+            | Self::LeaseLeases { header, .. }
+            | Self::Status { header, .. } => header,
+        }
+    }
+}

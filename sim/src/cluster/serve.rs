@@ -14,7 +14,6 @@ use super::peer::{Payload, Proposal};
 use super::reads::Confirm;
 use super::wire::{no_leader, timed_out};
 use crate::history::What;
-use crate::store::response_header;
 
 impl Core {
     /// A request is at the member, which runs.
@@ -90,7 +89,7 @@ impl Core {
     pub(crate) fn answer_stamped(&mut self, me: usize, asker: Asker, said: Result<Response, Status>) {
         let mine = self.members[me].header();
         let outcome = said.map(|mut response| {
-            let header = response_header(&mut response);
+            let header = response.header_mut();
             *header = tenure::kv::Header { revision: header.revision, ..mine };
             Arc::new(response)
         });

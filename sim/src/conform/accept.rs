@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use tenure::kv::{Header, KeyValue, OpResponse, Response, TxnResponse, WatchResponse};
 
 use super::script::PICKED_LEASE;
-use crate::store::response_header;
 
 /// A difference between the simulated store and a real server that is not held against the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,7 +144,7 @@ impl Normal {
             self.count(Accepted::MissingLeaseHeader);
             *header = Header::default();
         }
-        self.header(response_header(response));
+        self.header(response.header_mut());
         match response {
             Response::Range(range) => range.kvs.iter_mut().for_each(|kv| self.kv(kv)),
             Response::Put(put) => put.prev_kv.iter_mut().for_each(|kv| self.kv(kv)),

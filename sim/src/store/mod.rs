@@ -25,7 +25,7 @@ use tenure::wire::Status;
 
 pub use lease::{LeaseEntry, Lessor, MAX_TTL_S, Renewal};
 pub use planted::Planted;
-pub use single::{Single, SingleConfig, response_header};
+pub use single::{Single, SingleConfig};
 use span::Span;
 pub use txn::is_read_only;
 pub use version::{EtcdVersion, LeadershipCheck, UnknownVersion};

@@ -76,7 +76,7 @@ impl Single {
         self.tick(now_ns);
         self.store.check(request)?;
         let mut response = self.answer(request, now_ns)?;
-        self.stamp(response_header(&mut response));
+        self.stamp(response.header_mut());
         Ok(response)
     }
 
@@ -220,23 +220,6 @@ impl Single {
         header.cluster_id = self.config.cluster_id;
         header.member_id = self.config.member_id;
         header.raft_term = 2;
-    }
-}
-
-/// The header of a reply, whatever it answers.
-pub fn response_header(response: &mut Response) -> &mut Header {
-    match response {
-        Response::Range(response) => &mut response.header,
-        Response::Put(response) => &mut response.header,
-        Response::Delete(response) => &mut response.header,
-        Response::Txn(response) => &mut response.header,
-        Response::Compact { header }
-        | Response::LeaseGrant { header, .. }
-        | Response::LeaseRevoke { header }
-        | Response::LeaseKeepAlive { header, .. }
-        | Response::LeaseTimeToLive { header, .. }
-        | Response::LeaseLeases { header, .. }
-        | Response::Status { header, .. } => header,
     }
 }
 

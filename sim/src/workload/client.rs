@@ -77,6 +77,14 @@ impl Client<'_> {
         self.backend.sleep_until(self.backend.now() + Duration::from_millis(ms)).await;
     }
 
+    /// Waits for so long, or for ever.
+    pub(super) async fn sleep_or_stay(&self, ms: Option<u64>) {
+        match ms {
+            Some(ms) => self.sleep_ms(ms).await,
+            None => std::future::pending().await,
+        }
+    }
+
     pub(super) fn record(&self, what: What) {
         self.env.record(what);
     }

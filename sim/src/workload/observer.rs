@@ -21,15 +21,7 @@ pub(super) async fn observe(client: &Client<'_>, plan: &ObservingPlan) {
         let Ok(mut watching) = Election::observer(&backend, &*name) else { return };
         let observer = client.shared.next_observer();
         client.record(What::Observes { name: Arc::clone(&name), observer });
-        let mut over = std::pin::pin!(
-            async {
-                match for_ms {
-                    Some(for_ms) => client.sleep_ms(for_ms).await,
-                    None => std::future::pending().await,
-                }
-            }
-            .fuse()
-        );
+        let mut over = std::pin::pin!(client.sleep_or_stay(for_ms).fuse());
         loop {
             let seen = select_biased! {
                 seen = watching.next().fuse() => seen,

@@ -33,7 +33,7 @@ pub struct PlainOperation {
 }
 
 /// What is done. Registers are numbered; which key a register is at the moment, the run decides
-/// ([`super::Registers`]).
+/// (`Registers`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum PlainKind {

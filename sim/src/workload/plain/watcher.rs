@@ -35,15 +35,7 @@ async fn listen(client: &Client<'_>, plan: &PlainWatch, for_ms: Option<u64>) {
     let stream = client.shared.next_ticket();
     client.record(What::StreamOpened { stream, request: Arc::new(request.clone()) });
     let mut watch = client.etcd.watch(request).fuse();
-    let mut over = std::pin::pin!(
-        async {
-            match for_ms {
-                Some(for_ms) => client.sleep_ms(for_ms).await,
-                None => std::future::pending().await,
-            }
-        }
-        .fuse()
-    );
+    let mut over = std::pin::pin!(client.sleep_or_stay(for_ms).fuse());
     loop {
         let said = select_biased! {
             said = watch.next() => said,
