@@ -82,7 +82,7 @@ impl Mutex {
             if place.join(b"", Intent::Try).await?.is_first {
                 return self.grant(place).map(Some);
             }
-            place.leave().await?;
+            place.withdraw().await?;
             Ok(None)
         };
         acquire.instrument(self.span("try_lock")).await

@@ -107,7 +107,15 @@ impl RwLock {
     pub async fn read(&self) -> Result<ReadGuard, Error> {
         let acquire = async {
             match self.policy {
-                Policy::WritersFirst => self.read_after_writers().await,
+                Policy::WritersFirst => {
+                    let mut lost = std::pin::pin!(self.session.lost().fuse());
+                    let mut granted = std::pin::pin!(self.read_after_writers().fuse());
+                    // Whatever it waits for, a watch that does not open included.
+                    select_biased! {
+                        () = lost => Err(Error::SessionLost),
+                        granted = granted => granted,
+                    }
+                }
                 Policy::Fifo => self.read_in_turn().await,
             }
         };
@@ -177,7 +185,7 @@ impl RwLock {
             if place.join(b"", Intent::Try).await?.is_first {
                 return self.grant_write(place).map(Some);
             }
-            place.leave().await?;
+            place.withdraw().await?;
             Ok(None)
         };
         acquire.instrument(self.span("try_write")).await
@@ -313,11 +321,8 @@ impl Writers<'_> {
     /// Waits until no writer is in line; with `news`, only after the watch has told something, for when a transaction has
     /// just seen a writer that the watch has yet to tell of. `None` if the watch ended.
     async fn until_gone(mut self, mut news: bool) -> Result<Option<Self>, Error> {
-        let lost = self.lock.session.lost();
-        let mut lost = std::pin::pin!(lost.fuse());
         while news || !self.keys.is_empty() {
             let told = select_biased! {
-                () = lost => return Err(Error::SessionLost),
                 told = self.watching.stream.next().fuse() => told,
                 () = self.doubt.due().fuse() => {
                     (self.keys, self.as_of) = self.lock.list_writers().await?;

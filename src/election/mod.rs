@@ -116,11 +116,11 @@ impl Election {
             if let Some(leadership) = self.again(value).await? {
                 return Ok(Some(leadership));
             }
-            let Standing { mut place, modified, joined } = self.stand(value, Intent::Try).await?;
+            let Standing { place, modified, joined } = self.stand(value, Intent::Try).await?;
             if joined.is_first {
                 return self.elected(place, modified).map(Some);
             }
-            place.leave().await?;
+            place.withdraw().await?;
             Ok(None)
         };
         campaign.instrument(self.span("try_campaign")).await

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use super::{Contender, Presence, keys};
 use crate::kv::{Compare, CompareOp, DeleteRange, Op, OpResponse, Put, Range, Txn};
-use crate::session::{Failed, Slot, Slots};
+use crate::session::{Failed, Slots};
 use crate::{Error, Refusal, Session};
 
 /// How long after a fence was refused for want of space it is tried again.
@@ -26,15 +26,12 @@ enum Fence {
 
 impl Contender {
     pub(super) async fn leave(&mut self) -> Result<(), Error> {
-        self.slot.iter().for_each(Slot::leaving);
         let left = match self.presence {
             Presence::Absent => return Ok(()),
             Presence::Present { revision, doubtful: false } => self.delete(revision).await,
             Presence::Present { .. } | Presence::Unknown => self.delete_doubtful().await,
         };
-        if matches!(left, Err(Error::Refused(_))) {
-            self.slot.iter().for_each(Slot::stays);
-        } else {
+        if !matches!(left, Err(Error::Refused(_))) {
             self.presence = Presence::Absent;
             self.slot = None;
         }
@@ -53,11 +50,13 @@ impl Contender {
 
     /// Deletes the key, and sees to it that no join of before is applied any more: at once, or as soon as there is space.
     pub(super) async fn delete_doubtful(&mut self) -> Result<(), Error> {
-        if self.delete_and_fence().await? == Fence::OutOfSpace {
+        let left = self.delete_and_fence().await;
+        // Before 3.4.20 and 3.5.7 etcd out of space refuses even what only reads or deletes.
+        if matches!(left, Ok(Fence::OutOfSpace) | Err(Error::Refused(Refusal::NoSpace))) {
             self.session.owe_fence(&self.line.name.fence_key(self.session.lease()));
             self.fence_later();
         }
-        Ok(())
+        left.map(drop)
     }
 
     /// Before a key is used again whose fence could not be moved: a lost request that was to move it would delete the new
@@ -73,6 +72,7 @@ impl Contender {
     /// Deletes the key and moves the fence, in one transaction.
     async fn delete_and_fence(&mut self) -> Result<Fence, Error> {
         let fence_key = self.line.name.fence_key(self.session.lease());
+        let mut lost_some = false;
         loop {
             let fence = self.session.fence(&fence_key);
             let mark = [&*self.key, b" ", fence.to_string().as_bytes()].concat();
@@ -87,17 +87,28 @@ impl Contender {
                 }
                 outcome => outcome?,
             };
+            lost_some |= outcome.doubtful;
             if outcome.value.succeeded {
                 self.session.set_fence(&fence_key, outcome.value.header.revision);
                 let deleted =
                     matches!(outcome.value.responses.first(), Some(OpResponse::Delete(d)) if d.deleted > 0);
                 let was_present = matches!(self.presence, Presence::Present { .. });
-                return if deleted || !was_present { Ok(Fence::Moved) } else { Err(Error::NotHeld) };
+                // After a lost try the key may be gone by that.
+                return if deleted || !was_present || lost_some {
+                    Ok(Fence::Moved)
+                } else {
+                    Err(Error::NotHeld)
+                };
             }
             let now = keys(&outcome.value, 0).first();
             self.session.set_fence(&fence_key, now.map_or(0, |kv| kv.mod_revision));
-            // The mark tells that a lost try of this very transaction was applied.
-            if now.is_some_and(|kv| kv.value == mark) {
+            // The mark tells that a lost try of this very transaction was applied; but one from before the key was created
+            // is an earlier process's of the same lease.
+            let oldest = match self.presence {
+                Presence::Present { revision, .. } => revision,
+                Presence::Absent | Presence::Unknown => 0,
+            };
+            if now.is_some_and(|kv| kv.value == mark && kv.mod_revision > oldest) {
                 return Ok(Fence::Moved);
             }
         }
@@ -126,12 +137,16 @@ impl Contender {
         let owner = self.session.downgrade();
         let (line, key) = (Arc::clone(&self.line), self.key.clone());
         let clock = Arc::clone(&backend);
+        let slots = Arc::clone(self.session.slots());
         let task = async move {
             loop {
                 clock.sleep_until(clock.now() + FENCE_AGAIN_AFTER).await;
-                let Some(session) = Session::upgrade(&owner).filter(Session::is_alive) else { return };
-                let Ok(slot) = Slots::take(session.slots(), &key).await else { continue };
-                slot.leaving();
+                if Session::upgrade(&owner).is_none_or(|session| !session.is_alive()) {
+                    return;
+                }
+                let Ok(slot) = Slots::take_leaving(&slots, &key).await else { continue };
+                // Not before: who waits for a slot must not keep the session.
+                let Some(session) = Session::upgrade(&owner) else { return };
                 let mut contender = Self {
                     session,
                     line: Arc::clone(&line),
@@ -141,7 +156,7 @@ impl Contender {
                     condition: None,
                 };
                 match contender.delete_and_fence().await {
-                    Ok(Fence::OutOfSpace) => {}
+                    Ok(Fence::OutOfSpace) | Err(Error::Refused(Refusal::NoSpace)) => {}
                     Ok(Fence::Moved | Fence::Denied) | Err(_) => return,
                 }
             }

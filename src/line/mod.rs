@@ -20,13 +20,13 @@ pub(crate) use watching::{Doubt, Watching};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, select_biased};
 
 use crate::kv::{
     Compare, CompareOp, KeyValue, Op, OpResponse, Put, Range, SortOrder, SortTarget, Txn, TxnResponse,
 };
 use crate::name::{Name, is_lease_hex};
-use crate::session::{Failed, Outcome, Slot, Slots};
+use crate::session::{Failed, Leaving, Outcome, Slot, Slots};
 use crate::{Error, Refusal, Session};
 
 /// Which keys make up a line, and whom a contender waits for.
@@ -121,11 +121,14 @@ impl Place {
     /// Takes the right to the key `key` in this process; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::InUse`]
+    /// [`Error::InUse`], [`Error::SessionLost`]
     pub(crate) async fn take(session: &Session, line: Arc<Line>, key: Vec<u8>) -> Result<Self, Error> {
-        let slot = Slots::take(session.slots(), &key)
-            .await
-            .map_err(|_| Error::InUse { name: line.name.as_str().to_owned() })?;
+        let mut lost = std::pin::pin!(session.lost().fuse());
+        let taken = select_biased! {
+            taken = Slots::take(session.slots(), &key).fuse() => taken,
+            () = lost => return Err(Error::SessionLost),
+        };
+        let slot = taken.map_err(|_| Error::InUse { name: line.name.as_str().to_owned() })?;
         let contender = Contender {
             session: session.clone(),
             line,
@@ -213,7 +216,24 @@ impl Place {
     /// # Cancel safety
     /// Dropping the future and the place leaves the rest to the background.
     pub(crate) async fn leave(&mut self) -> Result<(), Error> {
-        self.contender_mut().leave().await
+        let contender = self.contender_mut();
+        let leaving = contender.slot.as_ref().map(Slot::leaving);
+        let left = contender.leave().await;
+        // Else it is dropped, as it is when this future is: the key is held as before.
+        if !matches!(left, Err(Error::Refused(_)))
+            && let Some(leaving) = leaving
+        {
+            leaving.done();
+        }
+        left
+    }
+
+    /// Leaves the line without having been granted: that the key is gone already is as good.
+    pub(crate) async fn withdraw(mut self) -> Result<(), Error> {
+        match self.leave().await {
+            Err(Error::NotHeld) => Ok(()),
+            left => left,
+        }
     }
 
     fn contender(&self) -> &Contender {
@@ -232,7 +252,7 @@ impl Drop for Place {
             return;
         }
         // At once, not when the task first runs: who locks again right after a drop is to wait, not to be refused.
-        contender.slot.iter().for_each(Slot::leaving);
+        contender.slot.iter().map(Slot::leaving).for_each(Leaving::done);
         let backend = Arc::clone(contender.session.backend());
         backend.spawn(
             async move {
@@ -279,13 +299,14 @@ impl Contender {
                 let joined = self.joined(keys(&response, 1), revision, None)?;
                 return Ok(Some(self.with_head_start(joined, watching, response, revision)));
             }
+            let fence_now = keys(&response, 2).first().map_or(0, |kv| kv.mod_revision);
             if let Some(own) = keys(&response, 0).first() {
+                self.session.set_fence(&fence_key, fence_now);
                 self.presence = Presence::Present { revision: own.create_revision, doubtful };
                 // After a lost try a key with our value is taken for that try's.
                 let adopted = Some(own).filter(|own| !doubtful || own.value != value).cloned();
                 return self.joined(keys(&response, 1), own.create_revision, adopted).map(Some);
             }
-            let fence_now = keys(&response, 2).first().map_or(0, |kv| kv.mod_revision);
             if fence_now != fence {
                 self.session.set_fence(&fence_key, fence_now);
                 continue;
@@ -300,8 +321,15 @@ impl Contender {
     }
 
     async fn resume(&mut self, revision: i64) -> Result<Joined, Error> {
-        let txn = Txn::new().and_then([Op::Range(Range::key(&*self.key)), Op::Range(self.first())]);
+        let fence_key = self.line.name.fence_key(self.session.lease());
+        let txn = Txn::new().and_then([
+            Op::Range(Range::key(&*self.key)),
+            Op::Range(self.first()),
+            Op::Range(Range::key(&*fence_key)),
+        ]);
         let response = self.txn(txn).await?.value;
+        let fence_now = keys(&response, 2).first().map_or(0, |kv| kv.mod_revision);
+        self.session.set_fence(&fence_key, fence_now);
         let own = keys(&response, 0).first().filter(|own| own.create_revision == revision);
         let own = own.ok_or(Error::NotHeld)?.clone();
         // What the earlier process may have lost on the way is not known.

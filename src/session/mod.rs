@@ -17,7 +17,7 @@ use crate::sync;
 use crate::{Backend, CallError, Error, Instant, Refusal, within};
 
 pub(crate) use liveness::{Ended, Liveness};
-pub(crate) use slots::{Slot, Slots};
+pub(crate) use slots::{Leaving, Slot, Slots};
 pub(crate) use steps::{Failed, Outcome};
 
 /// A lease kept alive by a background task, and the clock that says until when what it holds is safe.
@@ -54,7 +54,8 @@ pub(crate) struct Inner {
 #[derive(Clone, Copy, Debug, Default)]
 struct Fence {
     revision: i64,
-    owed: bool,
+    /// Where it was when it was to be moved and could not.
+    owed_at: Option<i64>,
 }
 
 /// How a session is to be opened; see [`Session::builder`].
@@ -276,17 +277,23 @@ impl Session {
     }
 
     pub(crate) fn set_fence(&self, key: &[u8], revision: i64) {
-        self.fences().insert(key.to_vec(), Fence { revision, owed: false });
+        let mut fences = self.fences();
+        let fence = fences.entry(key.to_vec()).or_default();
+        fence.revision = revision;
+        // Answers may come in another order than they were given: only a move settles it.
+        fence.owed_at = fence.owed_at.filter(|&owed_at| owed_at == revision);
     }
 
     /// The fence was to be moved and could not.
     pub(crate) fn owe_fence(&self, key: &[u8]) {
-        self.fences().entry(key.to_vec()).or_default().owed = true;
+        let mut fences = self.fences();
+        let fence = fences.entry(key.to_vec()).or_default();
+        fence.owed_at = Some(fence.revision);
     }
 
     /// Whether the fence is still where it was when it was to be moved.
     pub(crate) fn owes_fence(&self, key: &[u8]) -> bool {
-        self.fences().get(key).is_some_and(|fence| fence.owed)
+        self.fences().get(key).is_some_and(|fence| fence.owed_at.is_some())
     }
 
     fn fences(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Fence>> {

@@ -33,7 +33,12 @@ impl Slots {
     ///
     /// Cancel safe.
     pub(crate) fn take(slots: &Arc<Self>, key: &[u8]) -> Take {
-        Take { slots: Arc::clone(slots), key: key.to_vec() }
+        Take { slots: Arc::clone(slots), key: key.to_vec(), leaving: false }
+    }
+
+    /// As [`Slots::take`], only to give it back: who wants it waits.
+    pub(crate) fn take_leaving(slots: &Arc<Self>, key: &[u8]) -> Take {
+        Take { slots: Arc::clone(slots), key: key.to_vec(), leaving: true }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Use>> {
@@ -43,14 +48,33 @@ impl Slots {
 
 impl Slot {
     /// From here on the key is being given back: who wants it waits instead of being refused.
-    pub(crate) fn leaving(&self) {
+    pub(crate) fn leaving(&self) -> Leaving {
         if let Some(used) = self.slots.lock().get_mut(&self.key) {
             used.leaving = true;
         }
+        Leaving { slots: Arc::clone(&self.slots), key: self.key.clone(), done: false }
     }
+}
 
-    /// The key could not be given back and is held again.
-    pub(crate) fn stays(&self) {
+/// A key that is being given back. If this is dropped before that is [done](Leaving::done), the key is held again.
+pub(crate) struct Leaving {
+    slots: Arc<Slots>,
+    key: Vec<u8>,
+    done: bool,
+}
+
+impl Leaving {
+    /// The key is given back, or will be: it stays so until its slot is dropped.
+    pub(crate) fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
         let mut slots = self.slots.lock();
         if let Some(used) = slots.get_mut(&self.key) {
             used.leaving = false;
@@ -72,6 +96,7 @@ impl Drop for Slot {
 pub(crate) struct Take {
     slots: Arc<Slots>,
     key: Vec<u8>,
+    leaving: bool,
 }
 
 impl Future for Take {
@@ -81,7 +106,7 @@ impl Future for Take {
         let mut slots = self.slots.lock();
         match slots.get_mut(&self.key) {
             None => {
-                slots.insert(self.key.clone(), Use::default());
+                slots.insert(self.key.clone(), Use { leaving: self.leaving, waiting: Vec::new() });
                 drop(slots);
                 Poll::Ready(Ok(Slot { slots: Arc::clone(&self.slots), key: self.key.clone() }))
             }

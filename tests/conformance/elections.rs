@@ -144,6 +144,23 @@ pub(crate) async fn a_restarted_process_keeps_its_leadership(cx: Cx) {
     assert_eq!(gone.err(), Some(Error::NotHeld));
 }
 
+pub(crate) async fn a_lease_that_changes_hands_again_and_again_leaves_no_key(cx: Cx) {
+    let first = cx.session().await;
+    let lease = first.lease();
+    let mut leadership = election(&cx, &first).campaign("one").await.expect("nobody stands");
+    let mut owner = first;
+    for _ in 0..3 {
+        let (key, rev) = (leadership.key().to_vec(), leadership.rev());
+        owner.orphan();
+        owner = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+        let resumed = election(&cx, &owner).resume(&key, rev).await.expect("it leads still");
+        resumed.resign().await.expect("it is held");
+        assert_eq!(leader_value(&cx, &owner).await, None, "the key is gone");
+        leadership = election(&cx, &owner).campaign("again").await.expect("nobody stands");
+    }
+    leadership.resign().await.expect("it is held");
+}
+
 pub(crate) async fn who_does_not_lead_any_more_proclaims_nothing(cx: Cx) {
     let (one, other) = (cx.session().await, cx.session().await);
     let leadership = election(&cx, &one).campaign("one").await.expect("nobody stands");

@@ -63,6 +63,7 @@ macro_rules! for_each_promise {
                 an_observer_goes_on_across_a_compaction => "v3_election_test.go TestElectionObserveCompacted",
                 a_name_that_begins_like_another_is_another => "v3_election_test.go TestElectionOnPrefixOfExistingKey",
                 a_restarted_process_keeps_its_leadership => "v3_election_test.go TestElectionOnSessionRestart",
+                a_lease_that_changes_hands_again_and_again_leaves_no_key => "",
                 who_does_not_lead_any_more_proclaims_nothing => "",
                 resigning_twice_is_resigning_once => "",
                 a_deposed_leader_can_campaign_again => "",

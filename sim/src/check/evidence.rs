@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tenure::kv::{Event, EventKind, Request};
 
 use super::plain::Plain;
-use super::robbed::robbed;
+use super::robbed::{Robbed, robbed};
 use crate::history::{History, Holding, Kind, What};
 use crate::node::Node;
 
@@ -145,8 +145,8 @@ pub struct Evidence<'a> {
     pub pauses: Vec<(u32, u64, u64)>,
     /// When each member began to lead.
     pub leads: Vec<u64>,
-    /// The leases that etcd took from their owners, and when.
-    pub robbed: BTreeMap<i64, u64>,
+    /// The leases that etcd took from their owners.
+    pub robbed: BTreeMap<i64, Robbed>,
     /// When the calm began.
     pub calm: Option<Moment>,
     /// The last step's time.
@@ -172,7 +172,7 @@ impl<'a> Evidence<'a> {
             plain: Plain::default(),
             pauses: Vec::new(),
             leads: Vec::new(),
-            robbed: if bounds.robs { robbed(history) } else { BTreeMap::new() },
+            robbed: BTreeMap::new(),
             calm: None,
             end_ns: history.steps.last().map_or(0, |step| step.at_ns),
         };
@@ -182,6 +182,9 @@ impl<'a> Evidence<'a> {
                 Node::Client(client) => evidence.client_step(client, now, &step.what),
                 Node::Member(_) | Node::World => evidence.world_step(now, &step.what),
             }
+        }
+        if bounds.robs {
+            evidence.robbed = robbed(&evidence);
         }
         evidence
     }

@@ -14,9 +14,17 @@ use crate::history::What;
 
 /// A grant or renewal that was answered.
 #[derive(Clone, Copy)]
-struct Renewed {
-    sent_ns: u64,
+pub(super) struct Renewed {
+    pub(super) sent_ns: u64,
     ttl_s: i64,
+}
+
+impl Renewed {
+    /// The end of the time that it gives at least, by a clock that runs faster by so many millionths.
+    pub(super) fn lives_until_ns(&self, drift_ppm: u32) -> u64 {
+        let ttl_ns = u64::try_from(self.ttl_s).unwrap_or(0).saturating_mul(1_000_000_000);
+        self.sent_ns + (ttl_ns - ttl_ns / 1_000_000 * u64::from(drift_ppm).min(1_000_000))
+    }
 }
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
@@ -30,8 +38,9 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
             return None;
         }
         let before = renewals.get(&id)?.iter().filter(|renewed| renewed.sent_ns <= at.at_ns);
-        let last = before.max_by_key(|renewed| lives_until_ns(renewed, evidence.bounds.drift_ppm))?;
-        let until_ns = lives_until_ns(last, evidence.bounds.drift_ppm);
+        let drift_ppm = evidence.bounds.drift_ppm;
+        let last = before.max_by_key(|renewed| renewed.lives_until_ns(drift_ppm))?;
+        let until_ns = last.lives_until_ns(drift_ppm);
         (at.at_ns < until_ns).then(|| {
             let detail = format!(
                 "lease {id:x} ran out at {:.3} s, though its renewal for {} s, which was answered, was sent at {:.3} s",
@@ -44,14 +53,8 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     })
 }
 
-/// The end of the time that a renewal gives at least, by a clock that runs as fast as clients allow for.
-fn lives_until_ns(renewed: &Renewed, drift_ppm: u32) -> u64 {
-    let ttl_ns = u64::try_from(renewed.ttl_s).unwrap_or(0).saturating_mul(1_000_000_000);
-    renewed.sent_ns + (ttl_ns - ttl_ns / 1_000_000 * u64::from(drift_ppm).min(1_000_000))
-}
-
 /// The answered grants and renewals of each lease.
-fn renewals(evidence: &Evidence<'_>) -> BTreeMap<i64, Vec<Renewed>> {
+pub(super) fn renewals(evidence: &Evidence<'_>) -> BTreeMap<i64, Vec<Renewed>> {
     let steps = &evidence.history.steps;
     let mut renewals: BTreeMap<i64, Vec<Renewed>> = BTreeMap::new();
     for step in steps {

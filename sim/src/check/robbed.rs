@@ -1,20 +1,46 @@
 //! What etcd itself takes from a holder. An old leader that stood still may, as it goes on, have a lease revoked that the new
 //! leader has renewed (etcd 15247). Releases that look at their leadership only after missed ticks still do so now and then
 //! ([`LeadershipCheck::WhenStalled`](crate::store::LeadershipCheck)). No client can know, let alone mend it; the fencing token
-//! holds all the same. So what a holder believes of such a lease afterwards is not held against it.
+//! holds all the same. So what a holder believes of such a lease is not held against it, for as long as the lease had to live.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tenure::kv::Request;
 
-use crate::history::{History, What};
+use super::{Evidence, lease_life};
+use crate::history::What;
 
-/// The leases that were revoked because a member wanted it that did not lead any more, and when.
-pub(super) fn robbed(history: &History) -> BTreeMap<i64, u64> {
+/// A lease that was taken from its owner.
+#[derive(Clone, Copy, Debug)]
+pub struct Robbed {
+    /// When it was revoked, in nanoseconds of true simulated time.
+    pub from_ns: u64,
+    /// When it had run out by itself, at the latest: so long its owner may believe in it.
+    pub until_ns: u64,
+}
+
+/// The leases that were revoked before their time because a member wanted it that did not lead any more.
+pub(super) fn robbed(evidence: &Evidence<'_>) -> BTreeMap<i64, Robbed> {
+    let revoked = revoked_by_old_leaders(evidence);
+    if revoked.is_empty() {
+        return BTreeMap::new();
+    }
+    let renewals = lease_life::renewals(evidence);
+    revoked
+        .into_iter()
+        .filter_map(|(lease, from_ns)| {
+            let sent = renewals.get(&lease)?.iter().filter(|renewed| renewed.sent_ns <= from_ns);
+            let until_ns = sent.map(|renewed| renewed.lives_until_ns(0)).max()?;
+            (from_ns < until_ns).then_some((lease, Robbed { from_ns, until_ns }))
+        })
+        .collect()
+}
+
+fn revoked_by_old_leaders(evidence: &Evidence<'_>) -> BTreeMap<i64, u64> {
     let mut leader = None;
     let mut wanted_by_an_old_leader = BTreeSet::new();
-    let mut robbed = BTreeMap::new();
-    for step in &history.steps {
+    let mut revoked = BTreeMap::new();
+    for step in &evidence.history.steps {
         match &step.what {
             What::Leads { .. } => leader = Some(step.node),
             What::LeaseExpired { lease } if leader == Some(step.node) => {
@@ -27,11 +53,58 @@ pub(super) fn robbed(history: &History) -> BTreeMap<i64, u64> {
                 if let Request::LeaseRevoke { id } = **request
                     && wanted_by_an_old_leader.remove(&id)
                 {
-                    robbed.insert(id, step.at_ns);
+                    revoked.insert(id, step.at_ns);
                 }
             }
             _ => {}
         }
     }
-    robbed
+    revoked
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tenure::kv::Request;
+
+    use crate::check::script::Script;
+    use crate::history::{Holding, What};
+    use crate::node::Node;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// A holder whose lease of 3 s is revoked after `wait_ns`, as `wanted_by` wants it, the leader being member 1.
+    fn revoked(wait_ns: u64, wanted_by: u32) -> (Script, Holding) {
+        let mut script = Script::new();
+        script.granted_lease(0, 0x10, 3);
+        let first = script.grant(0, "a", 0x10);
+        script.record(Node::Member(0), What::Leads { term: 2 });
+        script.record(Node::Member(1), What::Leads { term: 3 });
+        script.wait(wait_ns);
+        script.record(Node::Member(wanted_by), What::LeaseExpired { lease: 0x10 });
+        let request = Arc::new(Request::LeaseRevoke { id: 0x10 });
+        script.record(Node::Member(1), What::Committed { revision: 9, call: None, request, events: vec![] });
+        (script, first)
+    }
+
+    #[test]
+    fn a_holder_whose_lease_an_old_leader_revoked_is_excused_and_no_other() {
+        for (wanted_by, excused) in [(0, true), (1, false)] {
+            let (mut script, first) = revoked(SECOND, wanted_by);
+            script.grant_beside(1, "a", 0x11, &[&first]);
+            assert_eq!(script.breach("mutual-exclusion").is_none(), excused);
+        }
+    }
+
+    #[test]
+    fn belief_that_outlasts_the_lease_is_not_excused() {
+        let (mut late, first) = revoked(4 * SECOND, 0);
+        late.grant_beside(1, "a", 0x11, &[&first]);
+        assert!(late.breach("mutual-exclusion").is_some(), "it had run out when it was revoked");
+        let (mut later, first) = revoked(SECOND, 0);
+        later.wait(3 * SECOND);
+        later.grant_beside(1, "a", 0x11, &[&first]);
+        assert!(later.breach("mutual-exclusion").is_some(), "it had run out when the other was granted");
+    }
 }

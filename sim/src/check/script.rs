@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tenure::kv::{DeleteRange, Event, EventKind, KeyValue, Put, Request};
+use tenure::kv::{DeleteRange, Event, EventKind, Header, KeyValue, LeaseGrant, Put, Request, Response};
 
 use super::{Bounds, Breach, Evidence, INVARIANTS};
 use crate::history::{Holding, Kind, Recorder, What};
@@ -81,6 +81,16 @@ impl Script {
 
     pub(super) fn session(&mut self, client: u32, lease: i64, ttl_ms: u64) {
         self.record(Node::Client(client), What::SessionOpened { lease, ttl_ms });
+    }
+
+    /// A lease is granted to a client that has just asked for it.
+    pub(super) fn granted_lease(&mut self, client: u32, id: i64, ttl_s: i64) {
+        let call = id.unsigned_abs();
+        let request = Arc::new(Request::LeaseGrant { id: 0, ttl_s });
+        self.record(Node::Client(client), What::Sent { call, member: 0, request });
+        let grant = LeaseGrant { id, ttl_s };
+        let outcome = Ok(Arc::new(Response::LeaseGrant { grant, header: Header::default() }));
+        self.record(Node::Client(client), What::Answered { call, outcome });
     }
 
     pub(super) fn crash(&mut self, client: u32) {

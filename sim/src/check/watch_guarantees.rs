@@ -43,8 +43,14 @@ impl<'a> Place<'a> {
         Self { order, request, from }
     }
 
-    fn created(&mut self, revision: i64) {
+    /// It is open since `revision`, as it says at `step`.
+    fn created(&mut self, revision: i64, step: usize) -> Result<(), String> {
         self.from.get_or_insert(revision + 1);
+        let newest = self.order.newest_before(step);
+        if revision > newest {
+            return Err(format!("it is open since revision {revision}, and the newest is {newest}"));
+        }
+        Ok(())
     }
 
     /// What of a write the watch is to tell.
@@ -145,8 +151,7 @@ fn judge_stream(order: &Order<'_>, stream: &Stream<'_>) -> Result<(), Breach> {
             WatchSays::Created { .. } if created => Err("it says twice that it is open".to_owned()),
             WatchSays::Created { revision } => {
                 created = true;
-                place.created(*revision);
-                Ok(())
+                place.created(*revision, at.step)
             }
             WatchSays::Events(_) if !created => Err("it tells events before it is open".to_owned()),
             WatchSays::Events(events) => place.told(events, at.step),
@@ -182,7 +187,8 @@ fn late(evidence: &Evidence<'_>, order: &Order<'_>, stream: &Stream<'_>) -> Opti
         match says {
             WatchSays::Created { revision } => {
                 created = Some(*at);
-                place.created(*revision);
+                // Whether it can be true was judged before.
+                let _ = place.created(*revision, at.step);
             }
             WatchSays::Events(events) => {
                 told.extend(events.iter().map(|event| (event.kv.mod_revision, *at)));
@@ -214,10 +220,7 @@ fn judge_raw<'a>(evidence: &'a Evidence<'_>, order: &'a Order<'a>) -> Option<Bre
             What::WatchTold { watch, kind, revision, events } => {
                 let Some(place) = places.get_mut(watch) else { continue };
                 let verdict = match *kind {
-                    "created" => {
-                        place.created(*revision);
-                        Ok(())
-                    }
+                    "created" => place.created(*revision, step),
                     "progress" => place.progressed(*revision),
                     "compacted" => place.compacted(step),
                     _ => place.told(events, step),
