@@ -16,10 +16,10 @@ pub(super) struct Args {
     #[arg(value_name = "NAME|FILE", default_value = "mutex")]
     scenario: String,
     /// How many seeds the speeds are measured with
-    #[arg(long, value_name = "N", default_value_t = 500)]
+    #[arg(long, value_name = "N", default_value_t = 500, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     speed_seeds: u64,
-    /// How many seeds memory is measured over
-    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    /// How many seeds memory is measured over; 0 leaves that out
+    #[arg(long, value_name = "N", default_value_t = 20_000, allow_negative_numbers = true)]
     memory_seeds: u64,
 }
 

@@ -6,7 +6,7 @@ use super::unless_closed;
 use crate::conform::{self, ConformOptions};
 use crate::scenario::BadInput;
 
-/// Compare the simulated store with a real etcd, script by script: every reply, refusal, event and revision.
+/// Compares the simulated store with a real etcd, script by script: every reply, refusal, event and revision.
 ///
 /// Exit code 1 if there is a difference; it is made as small as it gets and printed side by side.
 #[derive(clap::Args)]

@@ -24,9 +24,9 @@ pub(super) struct Args {
     #[arg(value_name = "NAME|CAPSULE")]
     what: String,
     /// The seed; a capsule brings its own
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<u64>,
-    /// Plants a bug
+    /// Plants a bug; a capsule brings its own
     #[arg(long, value_name = "BUG")]
     planted: Option<String>,
     /// How clients talk to members, as given to `tenure run`; a capsule brings its own
@@ -36,10 +36,10 @@ pub(super) struct Args {
     #[arg(long)]
     brief: bool,
     /// Shows no steps before this simulated time
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     from: Option<f64>,
     /// Shows no steps after this simulated time
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     to: Option<f64>,
     /// Shows only steps of these nodes (m0, m1, .., c0, c1, ..) and the world's
     #[arg(long, value_name = "NODE", value_delimiter = ',', value_parser = node)]
@@ -67,6 +67,24 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
         nodes: args.node.clone(),
         brief: args.brief,
     };
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from > to
+    {
+        return Err(BadInput(format!("--from {from} --to {to}: no time lies between them")));
+    }
+    let clients = subject.plan.clients.len() as u32;
+    let members = subject.plan.cluster.members;
+    for node in &args.node {
+        let (kind, index, count) = match node {
+            Node::Client(index) => ('c', *index, clients),
+            Node::Member(index) => ('m', *index, members),
+            Node::World => continue,
+        };
+        if index >= count {
+            let last = count - 1;
+            return Err(BadInput(format!("--node {kind}{index}: there are {kind}0 to {kind}{last}")));
+        }
+    }
     keep_panics_quiet();
     let run = execute(&subject.plan, subject.planted)?;
     let report = judge(&subject.plan, &run, &subject.invariants);
@@ -84,12 +102,16 @@ fn subject(args: &Args) -> Result<Subject, BadInput> {
         if args.seed.is_some_and(|seed| seed != capsule.plan.seed) {
             return Err(BadInput(format!("--seed: the capsule is of seed {}", capsule.plan.seed)));
         }
-        let own = planted(capsule.planted.as_deref())?;
+        if wanted.is_some() || args.transport.is_some() {
+            return Err(BadInput(
+                "--planted and --transport are for scenarios: a capsule brings its own".to_owned(),
+            ));
+        }
         return Ok(Subject {
             plan: Arc::new(capsule.plan),
             invariants: capsule.scenario.invariants,
-            planted: wanted.or(own),
-            hash: wanted.is_none().then_some(capsule.hash),
+            planted: planted(capsule.planted.as_deref())?,
+            hash: Some(capsule.hash),
         });
     }
     let mut scenario = scenario::find(&args.what)?;

@@ -1,5 +1,6 @@
 //! `tenure run`: campaigns of seeds.
 
+use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use super::{planted, seeds, unless_closed};
 use crate::cluster::Transport;
 use crate::report::json::{CampaignJson, Document};
 use crate::report::{command, junit, summary};
-use crate::run::{Campaign, CampaignOptions, keep_panics_quiet};
+use crate::run::{Campaign, CampaignOptions, Capsule, keep_panics_quiet};
 use crate::scenario::{self, BadInput, Scenario};
 
 /// Runs seeds of scenarios and checks their invariants.
@@ -24,11 +25,11 @@ pub(super) struct Args {
     #[arg(value_name = "NAME|FILE")]
     scenarios: Vec<String>,
     /// The seeds: a range, or how many from 0 on
-    #[arg(long, value_name = "A..B|N", default_value = "200", value_parser = seeds::parse)]
+    #[arg(long, value_name = "A..B|N", default_value = "200", allow_negative_numbers = true, value_parser = seeds::parse)]
     seeds: Range<u64>,
     /// How many seeds at a time; all cores if not given
-    #[arg(long, value_name = "N")]
-    jobs: Option<std::num::NonZeroUsize>,
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
     /// Plants a bug, to see it caught
     #[arg(long, value_name = "BUG")]
     planted: Option<String>,
@@ -39,7 +40,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FOLDER", default_value = "capsules")]
     capsules: PathBuf,
     /// How many capsules are written at most for a scenario
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true)]
     most_capsules: u64,
     /// Prints one JSON document instead of text
     #[arg(long)]
@@ -62,20 +63,11 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
     if let Some(transport) = args.transport {
         scenarios.iter_mut().for_each(|scenario| scenario.cluster.transport = transport);
     }
-    if let Some(file) = &args.junit {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !folder.is_dir() {
-            return Err(BadInput(format!(
-                "--junit {}: there is no folder {}",
-                file.display(),
-                folder.display()
-            )));
-        }
-    }
+    writable(args)?;
     keep_panics_quiet();
     let options = CampaignOptions {
         seeds: args.seeds.clone(),
-        jobs: args.jobs.map_or_else(all_cores, std::num::NonZeroUsize::get),
+        jobs: args.jobs.map_or_else(all_cores, usize::from),
         planted,
         capsules: args.capsules.clone(),
         most_capsules: args.most_capsules,
@@ -89,6 +81,31 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
         campaigns.push((name, campaign));
     }
     finish(args, &campaigns)
+}
+
+/// Whether what is to be written can be: before the first seed is run, not after the last.
+fn writable(args: &Args) -> Result<(), BadInput> {
+    if let Some(file) = &args.junit {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !folder.is_dir() {
+            return Err(BadInput(format!(
+                "--junit {}: there is no folder {}",
+                file.display(),
+                folder.display()
+            )));
+        }
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file)
+            .map_err(|error| BadInput(format!("--junit {}: cannot be written: {error}", file.display())))?;
+    }
+    if args.most_capsules > 0 {
+        Capsule::try_folder(&args.capsules).map_err(|error| {
+            BadInput(format!("--capsules {}: cannot be written to: {error}", args.capsules.display()))
+        })?;
+    }
+    Ok(())
 }
 
 fn all_cores() -> usize {

@@ -6,7 +6,9 @@ use std::ops::Range;
 pub(super) fn parse(text: &str) -> Result<Range<u64>, String> {
     let number = |part: &str| {
         let digits = part.replace('_', "");
-        digits.parse::<u64>().map_err(|_| format!("{part:?} is not a number; use A..B, or N for 0..N"))
+        digits
+            .parse::<u64>()
+            .map_err(|_| format!("{part:?} is not a whole number below 2^64; use A..B, or N for 0..N"))
     };
     let seeds = match text.split_once("..") {
         Some((from, to)) => number(from)?..number(to)?,

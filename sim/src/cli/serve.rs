@@ -5,7 +5,7 @@ use std::io::Write;
 use crate::scenario::BadInput;
 use crate::serve::{self, ServeOptions};
 
-/// Serve a simulated etcd of one member, for tests that want an etcd without an etcd.
+/// Serves a simulated etcd of one member, for tests that want an etcd without an etcd.
 ///
 /// It prints its endpoint once it listens, keeps everything in memory, and serves until it is ended.
 #[derive(clap::Args)]

@@ -35,7 +35,7 @@ pub enum Transport {
     /// In the library's own types.
     #[default]
     Direct,
-    /// Through `etcd-client` and etcd's gRPC services, so that all that users ship is run; some times slower.
+    /// Through `etcd-client` and etcd's gRPC services, so that all that users ship is run; several times slower.
     Grpc,
 }
 

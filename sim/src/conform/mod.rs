@@ -177,7 +177,11 @@ async fn meet(wire: &dyn Wire, planted: Option<Planted>) -> Result<SingleConfig,
         let shown = format!("{request:?}");
         wire.call(request).await.map_err(|status| ConformError::Server { request: shown, status })
     };
-    let Response::Status { version, .. } = ask(Request::Status).await? else {
+    let status = wire.call(Request::Status).await.map_err(|status| ConformError::Endpoint {
+        endpoint: wire.endpoint(),
+        reason: format!("it cannot be reached: {status}"),
+    })?;
+    let Response::Status { version, .. } = status else {
         return Err(ConformError::Unexpected("to a status request".to_owned()));
     };
     let all = tenure::kv::Range { range_end: vec![0], count_only: true, ..tenure::kv::Range::key([0]) };

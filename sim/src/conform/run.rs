@@ -13,7 +13,7 @@ use crate::store::{EtcdVersion, Planted};
 #[derive(Clone, Debug, clap::Args)]
 pub struct ConformOptions {
     /// How many scripts to play.
-    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    #[arg(long, value_name = "N", default_value_t = 20_000, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub cases: u64,
     /// What the scripts are made from; the same seed makes the same scripts.
     #[arg(long, value_name = "S", default_value_t = 0)]

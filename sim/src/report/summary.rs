@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use super::style::{BAD, FAINT, GOOD, NAME, NOTICE, styled};
 use super::timeline;
+use crate::planted::Planted;
 use crate::run::{Campaign, Difference, Failure, Verdict};
 use crate::scenario::Expect;
 
@@ -118,7 +119,7 @@ fn write_failure(out: &mut impl Write, failure: &Failure) -> io::Result<()> {
     }
     match &failure.capsule {
         Some(Ok(path)) => writeln!(out, "    {FAINT}capsule {}{FAINT:#}", path.display()),
-        Some(Err(error)) => writeln!(out, "    {NOTICE}no capsule: {error}{NOTICE:#}"),
+        Some(Err(error)) => writeln!(out, "    {NOTICE}no capsule{NOTICE:#}: {error}"),
         None => Ok(()),
     }
 }
@@ -150,6 +151,15 @@ fn write_verdict(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
     }
     for mark in campaign.missed_marks() {
         writeln!(out, "  {BAD}never seen{BAD:#} in {} seeds: {mark}", campaign.count())?;
+    }
+    if let Some(planted) = campaign.planted
+        && !invariants.contains_key(planted.invariant)
+    {
+        let Planted { name, scenario, invariant, .. } = planted;
+        writeln!(
+            out,
+            "  {NOTICE}not caught{NOTICE:#} {name}: {invariant} is to break in the scenario {scenario}, given seeds enough"
+        )?;
     }
     let broke = invariants.iter().map(|(name, count)| format!("{name} in {count}"));
     let broke = broke.collect::<Vec<_>>().join(", ");

@@ -123,10 +123,11 @@ impl Campaign {
                 let (sender, next, capsules) = (sender.clone(), &next, &capsules);
                 scope.spawn(move || {
                     loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= options.seeds.end {
+                        let end = options.seeds.end;
+                        let step = |seed| (seed < end).then(|| seed + 1);
+                        let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step) else {
                             return;
-                        }
+                        };
                         if sender.send(one(scenario, options, seed, capsules)).is_err() {
                             return;
                         }

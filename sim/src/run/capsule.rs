@@ -71,6 +71,17 @@ impl Capsule {
         Ok(path)
     }
 
+    /// Finds out whether capsules can be written into a folder, and leaves nothing in it.
+    ///
+    /// # Errors
+    /// If they cannot.
+    pub fn try_folder(folder: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let trial = folder.join(format!(".trial.{}", std::process::id()));
+        File::create(&trial)?;
+        std::fs::remove_file(&trial)
+    }
+
     /// Writes it into a file, until it is on disk.
     fn write_to(&self, path: &Path) -> io::Result<()> {
         let mut out = BufWriter::new(File::create(path)?);
