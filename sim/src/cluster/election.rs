@@ -45,7 +45,7 @@ impl Core {
         for me in 0..self.members.len() {
             if !self.members[me].runs() {
                 self.members[me].election.disarm();
-                self.members[me].quorum.disarm();
+                self.stop_quorum_check(me);
                 self.members[me].hearing = false;
             } else if self.members[me].leads() {
                 self.members[me].election.disarm();
@@ -53,17 +53,30 @@ impl Core {
                 self.arm_resyncs(me);
             } else {
                 self.members[me].quorum.disarm();
+                self.members[me].quorum_left_ns = None;
                 self.listen_for_leader(me);
             }
+        }
+    }
+
+    /// A leader that stands still counts no ticks: as it goes on, its check is as far away as it was.
+    fn stop_quorum_check(&mut self, me: usize) {
+        let member = &mut self.members[me];
+        if member.quorum.armed {
+            member.quorum_left_ns = Some(member.quorum_due_ns.saturating_sub(self.now_ns));
+            member.quorum.disarm();
         }
     }
 
     fn look_for_quorum(&mut self, me: usize) {
         if self.hears_majority(me) {
             self.members[me].quorum.disarm();
+            self.members[me].quorum_left_ns = None;
         } else if !self.members[me].quorum.armed {
             // The check comes once an election timeout, and looks back on one that began before the silence.
-            let wait_ns = self.one_to_two_timeouts();
+            let left_ns = self.members[me].quorum_left_ns.take();
+            let wait_ns = left_ns.unwrap_or_else(|| self.one_to_two_timeouts());
+            self.members[me].quorum_due_ns = self.now_ns + wait_ns;
             let generation = self.members[me].quorum.arm();
             self.schedule_local(wait_ns, me, Local::QuorumTimeout { generation });
         }

@@ -54,6 +54,10 @@ pub(crate) struct Member {
     pub(crate) ticks_again_ns: u64,
     pub(crate) election: Alarm,
     pub(crate) quorum: Alarm,
+    /// When that rings.
+    pub(crate) quorum_due_ns: u64,
+    /// How long it had still to go when the member was stopped.
+    pub(crate) quorum_left_ns: Option<u64>,
     pub(crate) leaderless: Alarm,
 
     /// A leader's view of each member.
@@ -187,6 +191,8 @@ impl Member {
             ticks_again_ns: 0,
             election: Alarm::default(),
             quorum: Alarm::default(),
+            quorum_due_ns: 0,
+            quorum_left_ns: None,
             leaderless: Alarm::default(),
             progress: Vec::new(),
             synced: 0,

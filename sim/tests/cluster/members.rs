@@ -78,6 +78,29 @@ fn a_cut_off_leader_steps_down_and_its_successor_leads_in_a_newer_term() {
 }
 
 #[test]
+fn a_leader_that_stands_still_while_it_is_cut_off_leads_no_longer_for_it() {
+    for seed in 0..20 {
+        let ((), history) = simulate(seed, ClusterConfig::default(), |world| async move {
+            world.sleep_until_ns(1_000 * MS).await;
+            let old = world.leader().unwrap();
+            world.inject(0, &Fault::Cut { links: links_of(old, 3) });
+            for pause in 1..=8 {
+                world.sleep_until_ns((1_000 + 100 * pause) * MS).await;
+                let still = Fault::Pause { node: Node::Member(old) };
+                world.inject(1, &still);
+                world.sleep_until_ns(world.now_ns() + 10 * MS).await;
+                world.heal(1, &still);
+            }
+            world.sleep_until_ns(6_000 * MS).await;
+        });
+        let stepped =
+            history.steps.iter().find(|step| matches!(step.what, What::SteppedDown { .. })).unwrap();
+        let stepped_ms = stepped.at_ns / MS;
+        assert!((2_000..=3_200).contains(&stepped_ms), "seed {seed}: {stepped_ms}");
+    }
+}
+
+#[test]
 fn pre_vote_keeps_a_member_that_comes_back_from_disturbing_and_3_4_has_none() {
     let elections = |version: EtcdVersion| {
         let config = ClusterConfig { version, ..ClusterConfig::default() };
