@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::{Contender, Presence, keys};
+use super::{Contender, Presence, fence_of, keys};
 use crate::kv::{Compare, CompareOp, DeleteRange, Op, OpResponse, Put, Range, Txn};
 use crate::session::{Failed, Slots};
 use crate::{Error, Refusal, Session};
@@ -53,7 +53,7 @@ impl Contender {
         let left = self.delete_and_fence().await;
         // Before 3.4.20 and 3.5.7 etcd out of space refuses even what only reads or deletes.
         if matches!(left, Ok(Fence::OutOfSpace) | Err(Error::Refused(Refusal::NoSpace))) {
-            self.session.owe_fence(&self.line.name.fence_key(self.session.lease()));
+            self.session.owe_fence(&self.fence_key());
             self.fence_later();
         }
         left.map(drop)
@@ -62,7 +62,7 @@ impl Contender {
     /// Before a key is used again whose fence could not be moved: a lost request that was to move it would delete the new
     /// key, too.
     pub(super) async fn settle_fence(&mut self) -> Result<(), Error> {
-        let fence_key = self.line.name.fence_key(self.session.lease());
+        let fence_key = self.fence_key();
         if self.session.owes_fence(&fence_key) && self.delete_and_fence().await? == Fence::OutOfSpace {
             return Err(Error::Refused(Refusal::NoSpace));
         }
@@ -71,7 +71,7 @@ impl Contender {
 
     /// Deletes the key and moves the fence, in one transaction.
     async fn delete_and_fence(&mut self) -> Result<Fence, Error> {
-        let fence_key = self.line.name.fence_key(self.session.lease());
+        let fence_key = self.fence_key();
         let mut lost_some = false;
         loop {
             let fence = self.session.fence(&fence_key);
@@ -101,7 +101,7 @@ impl Contender {
                 };
             }
             let now = keys(&outcome.value, 0).first();
-            self.session.set_fence(&fence_key, now.map_or(0, |kv| kv.mod_revision));
+            self.session.set_fence(&fence_key, fence_of(&outcome.value, 0));
             // The mark tells that a lost try of this very transaction was applied; but one from before the key was created
             // is an earlier process's of the same lease.
             let oldest = match self.presence {

@@ -276,7 +276,7 @@ impl Contender {
         let mut watching = is_hot.then(|| Watching::line(&self.session, &self.line));
         self.settle_fence().await?;
         loop {
-            let fence_key = self.line.name.fence_key(self.session.lease());
+            let fence_key = self.fence_key();
             let fence = self.session.fence(&fence_key);
             let txn = self.join_txn(value, &fence_key, fence);
             self.presence = Presence::Unknown;
@@ -299,7 +299,7 @@ impl Contender {
                 let joined = self.joined(keys(&response, 1), revision, None)?;
                 return Ok(Some(self.with_head_start(joined, watching, response, revision)));
             }
-            let fence_now = keys(&response, 2).first().map_or(0, |kv| kv.mod_revision);
+            let fence_now = fence_of(&response, 2);
             if let Some(own) = keys(&response, 0).first() {
                 self.session.set_fence(&fence_key, fence_now);
                 self.presence = Presence::Present { revision: own.create_revision, doubtful };
@@ -321,15 +321,14 @@ impl Contender {
     }
 
     async fn resume(&mut self, revision: i64) -> Result<Joined, Error> {
-        let fence_key = self.line.name.fence_key(self.session.lease());
+        let fence_key = self.fence_key();
         let txn = Txn::new().and_then([
             Op::Range(Range::key(&*self.key)),
             Op::Range(self.first()),
             Op::Range(Range::key(&*fence_key)),
         ]);
         let response = self.txn(txn).await?.value;
-        let fence_now = keys(&response, 2).first().map_or(0, |kv| kv.mod_revision);
-        self.session.set_fence(&fence_key, fence_now);
+        self.session.set_fence(&fence_key, fence_of(&response, 2));
         let own = keys(&response, 0).first().filter(|own| own.create_revision == revision);
         let own = own.ok_or(Error::NotHeld)?.clone();
         // What the earlier process may have lost on the way is not known.
@@ -382,6 +381,10 @@ impl Contender {
             .or_else([Op::Range(own), Op::Range(self.first()), Op::Range(Range::key(fence_key))])
     }
 
+    fn fence_key(&self) -> Vec<u8> {
+        self.line.name.fence_key(self.session.lease())
+    }
+
     fn first(&self) -> Range {
         Range::prefix(&*self.line.before).sorted(SortTarget::Create, SortOrder::Ascend).limit(1)
     }
@@ -390,6 +393,11 @@ impl Contender {
         let backend = self.session.backend();
         self.session.step(|deadline| backend.txn(txn.clone(), deadline)).await
     }
+}
+
+/// The revision of the fence key that operation `index` of a transaction read; 0 if it is not there.
+fn fence_of(response: &TxnResponse, index: usize) -> i64 {
+    keys(response, index).first().map_or(0, |kv| kv.mod_revision)
 }
 
 fn take_keys(response: &mut TxnResponse, index: usize) -> Vec<KeyValue> {

@@ -16,8 +16,8 @@ use super::{Breach, Evidence, Operation, Order};
 use crate::history::{CallEnd, Refused};
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
-    let order = Order::of(evidence.history);
-    let answers = Answers { by_value: by_value(&order), order };
+    let order = evidence.order();
+    let answers = Answers { by_value: by_value(order), order };
     evidence.plain.operations.values().filter_map(|operation| answers.judge(operation)).min_by_key(|b| b.step)
 }
 
@@ -36,7 +36,7 @@ fn by_value<'a>(order: &Order<'a>) -> BTreeMap<&'a [u8], Vec<i64>> {
 }
 
 struct Answers<'a> {
-    order: Order<'a>,
+    order: &'a Order<'a>,
     by_value: BTreeMap<&'a [u8], Vec<i64>>,
 }
 

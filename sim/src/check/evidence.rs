@@ -1,11 +1,13 @@
 //! A history read once, so that checkers and coverage marks need not: who asked, held and died when, and which keys
 //! lived in the store from when to when.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tenure::kv::{Event, EventKind, Request};
 
+use super::order::Order;
 use super::plain::Plain;
 use super::robbed::{Robbed, robbed};
 use crate::history::{History, Holding, Kind, What};
@@ -151,6 +153,8 @@ pub struct Evidence<'a> {
     pub calm: Option<Moment>,
     /// The last step's time.
     pub end_ns: u64,
+    /// Read when it is first asked for.
+    order: OnceCell<Order<'a>>,
 }
 
 /// The line a contender's key stands in: the key without its last part, so the name of a mutex or an election.
@@ -175,6 +179,7 @@ impl<'a> Evidence<'a> {
             robbed: BTreeMap::new(),
             calm: None,
             end_ns: history.steps.last().map_or(0, |step| step.at_ns),
+            order: OnceCell::new(),
         };
         for (index, step) in history.steps.iter().enumerate() {
             let now = Moment { step: index, at_ns: step.at_ns };
@@ -320,11 +325,21 @@ impl<'a> Evidence<'a> {
         }
     }
 
+    /// The one order of all writes.
+    pub(crate) fn order(&self) -> &Order<'a> {
+        self.order.get_or_init(|| Order::of(self.history))
+    }
+
+    /// How long a session's keys may outlive what they were for: its TTL, the election timeout and a second.
+    pub(super) fn grace_ns(&self, session: &SessionLife) -> u64 {
+        session.ttl_ns + self.bounds.election_timeout_ns + 1_000_000_000
+    }
+
     /// When the keys of a session that ended must be gone: its TTL, the election timeout and a second after its
     /// end, the calm, or the last change of leader, whichever is latest (a new leader gives every lease more time).
     pub fn gone_by_ns(&self, session: &SessionLife) -> Option<u64> {
         let base = session.ended?.at_ns.max(self.calm?.at_ns);
-        let within = session.ttl_ns + self.bounds.election_timeout_ns + 1_000_000_000;
+        let within = self.grace_ns(session);
         // Each change of leader before the deadline moves it.
         Some(
             self.leads.iter().fold(base + within, |by, &led| {

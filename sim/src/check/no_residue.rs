@@ -69,7 +69,7 @@ fn residue(evidence: &Evidence<'_>, line: &[u8], life: &KeyLife) -> Option<Breac
 
 /// When a key of an open session has been without an ask or a tenure for too long, once calm.
 fn idle_too_long(evidence: &Evidence<'_>, line: &[u8], life: &KeyLife, session: &SessionLife) -> Option<u64> {
-    let grace_ns = session.ttl_ns + evidence.bounds.election_timeout_ns + 1_000_000_000;
+    let grace_ns = evidence.grace_ns(session);
     let gone_ns = life.deleted.map_or(evidence.end_ns, |(_, gone)| gone.at_ns);
     let until_ns = session.ended.map_or(gone_ns, |ended| ended.at_ns.min(gone_ns));
     let mut idle_since_ns = evidence.calm?.at_ns.max(life.created.at_ns);

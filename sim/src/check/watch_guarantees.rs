@@ -16,15 +16,15 @@ use super::{Breach, Evidence, Moment, Order, Stream};
 use crate::history::{WatchSays, What};
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
-    let order = Order::of(evidence.history);
+    let order = evidence.order();
     let streams = evidence.plain.streams.values().filter_map(|stream| {
-        let told = judge_stream(&order, stream).err();
-        told.or_else(|| late(evidence, &order, stream)).map(|breach| Breach {
+        let told = judge_stream(order, stream).err();
+        told.or_else(|| late(evidence, order, stream)).map(|breach| Breach {
             detail: format!("stream {} of c{}: {}", stream.stream, stream.client, breach.detail),
             ..breach
         })
     });
-    streams.chain(judge_raw(evidence, &order)).min_by_key(|breach| breach.step)
+    streams.chain(judge_raw(evidence, order)).min_by_key(|breach| breach.step)
 }
 
 /// Where a watch is in the order of writes.

@@ -6,7 +6,7 @@ use linkme::distributed_slice;
 use tenure::kv::{Request, Response, WatchRequest};
 
 use super::{MARKS, Mark};
-use crate::check::{Evidence, Operation, Order};
+use crate::check::{Evidence, Operation};
 use crate::history::{CallEnd, Refused, WatchSays, What};
 use crate::node::Node;
 
@@ -45,7 +45,7 @@ fn read_by_a_lagging_member(evidence: &Evidence<'_>) -> bool {
     if evidence.plain.operations.is_empty() {
         return false;
     }
-    let order = Order::of(evidence.history);
+    let order = evidence.order();
     any_operation(evidence, |operation, _, end| match (&**operation.request, end) {
         (Request::Range(range), CallEnd::Answered(response)) if range.serializable => match &**response {
             Response::Range(read) => read.header.revision < order.newest_before(operation.called.step),
@@ -69,12 +69,8 @@ static LOST_UNKNOWN: Mark = Mark {
 fn unknown_write(evidence: &Evidence<'_>, applied: bool) -> bool {
     any_operation(evidence, |operation, _, end| {
         let (Request::Put(put), CallEnd::Maybe(_)) = (&**operation.request, end) else { return false };
-        let was_applied = evidence.history.steps.iter().any(|step| match &step.what {
-            What::Committed { events, .. } => {
-                events.iter().any(|event| event.kv.key == put.key && event.kv.value == put.value)
-            }
-            _ => false,
-        });
+        let mut changes = evidence.order().commits().iter().flat_map(|commit| commit.events);
+        let was_applied = changes.any(|event| event.kv.key == put.key && event.kv.value == put.value);
         was_applied == applied
     })
 }
