@@ -55,7 +55,8 @@ impl Answers<'_> {
             CallEnd::Answered(response) => self.answered(operation, at.step, response),
             CallEnd::Maybe(_) | CallEnd::Refused(Refused::NoSpace) => Ok(()),
             CallEnd::Refused(Refused::Compacted) => self.compacted(operation.request, at.step),
-            CallEnd::NotApplied(_) | CallEnd::Refused(Refused::LeaseNotFound | Refused::Other(_)) => {
+            CallEnd::NotApplied(_)
+            | CallEnd::Refused(Refused::LeaseNotFound | Refused::PermissionDenied(_) | Refused::Other(_)) => {
                 match written.first() {
                     None => Ok(()),
                     Some(revision) => {

@@ -10,7 +10,7 @@ use tenure::kv::{Event, EventKind, Request};
 use super::order::Order;
 use super::plain::Plain;
 use super::robbed::{Robbed, robbed};
-use crate::history::{History, Holding, Kind, What};
+use crate::history::{Deed, DeedEnd, History, Holding, Kind, What};
 use crate::node::Node;
 
 /// The times within which `progress` and `no-residue` expect things to happen.
@@ -110,6 +110,19 @@ pub struct KeyLife {
     pub deleted: Option<(i64, Moment)>,
 }
 
+/// A deed from its beginning to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct DeedLife<'a> {
+    /// Who did it.
+    pub client: u32,
+    /// What.
+    pub what: &'a Deed,
+    /// When it was begun.
+    pub began: Moment,
+    /// When and how it ended, if it did.
+    pub ended: Option<(Moment, &'a DeedEnd)>,
+}
+
 /// What happened to one call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Call {
@@ -137,6 +150,8 @@ pub struct Evidence<'a> {
     pub tenures: Vec<TenureLife>,
     /// Every session by its lease.
     pub sessions: BTreeMap<i64, SessionLife>,
+    /// Every deed, in order of its number.
+    pub deeds: Vec<DeedLife<'a>>,
     /// Every key's incarnations by line, oldest first.
     pub keys: BTreeMap<Vec<u8>, Vec<KeyLife>>,
     /// Every call by its number.
@@ -171,6 +186,7 @@ impl<'a> Evidence<'a> {
             asks: Vec::new(),
             tenures: Vec::new(),
             sessions: BTreeMap::new(),
+            deeds: Vec::new(),
             keys: BTreeMap::new(),
             calls: BTreeMap::new(),
             plain: Plain::default(),
@@ -229,8 +245,21 @@ impl<'a> Evidence<'a> {
                     session.ended.get_or_insert(now);
                 }
             }
+            What::Does { what, .. } => {
+                self.deeds.push(DeedLife { client, what, began: now, ended: None });
+            }
+            What::Did { deed, end } => {
+                if let Some(life) = place_of(*deed).and_then(|place| self.deeds.get_mut(place)) {
+                    life.ended = Some((now, end));
+                }
+            }
             _ => self.tenure_step(client, now, what),
         }
+    }
+
+    /// A deed by its number.
+    pub fn deed(&self, deed: u64) -> Option<&DeedLife<'a>> {
+        self.deeds.get(place_of(deed)?)
     }
 
     fn tenure_step(&mut self, client: u32, now: Moment, what: &What) {
@@ -258,7 +287,9 @@ impl<'a> Evidence<'a> {
             What::NotGranted { ticket, .. } => self.answered(*ticket, now, Outcome::NotGranted),
             What::Releases { holding } => self.of_tenure(holding, |tenure| tenure.releases = Some(now)),
             What::Released { holding, .. } => self.of_tenure(holding, |tenure| tenure.released = Some(now)),
-            What::ToldLost { holding } => self.of_tenure(holding, |tenure| tenure.told_lost = Some(now)),
+            What::ToldLost { holding, .. } => self.of_tenure(holding, |tenure| {
+                tenure.told_lost.get_or_insert(now);
+            }),
             _ => {}
         }
     }
@@ -363,6 +394,11 @@ impl<'a> Evidence<'a> {
 /// Whether this is a line of the lock of this name: the name's own, or one of the two sides of a read-write lock.
 pub(super) fn is_line_of(name: &str, line: &[u8]) -> bool {
     line.strip_prefix(name.as_bytes()).is_some_and(|rest| matches!(rest, b"" | b"/read" | b"/write"))
+}
+
+/// The place of a deed among all: they are numbered from 1 in the order in which they are begun.
+fn place_of(deed: u64) -> Option<usize> {
+    usize::try_from(deed).ok()?.checked_sub(1)
 }
 
 fn changes_keys(request: &Request) -> bool {

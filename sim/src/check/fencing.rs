@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Breach, Evidence};
-use crate::history::{Holding, Kind, What};
+use crate::history::{Deed, DeedEnd, Holding, Kind, What};
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     let mut newest: BTreeMap<&str, (i64, u32)> = BTreeMap::new();
@@ -23,7 +23,10 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
                 }
                 *newest = (holding.token, holding.client);
             }
-            What::GuardedTxn { holding, committed: Some(revision) } => {
+            What::Did { deed, end: DeedEnd::Committed { revision } } => {
+                let Some(Deed::Txn { holding }) = evidence.deed(*deed).map(|deed| deed.what) else {
+                    continue;
+                };
                 if let Some(why) = not_held_at(evidence, holding, *revision) {
                     let detail = format!(
                         "a transaction of c{} guarded by {:?} (token {}) committed at revision {revision}, but {why}",

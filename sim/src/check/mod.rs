@@ -22,7 +22,9 @@ mod writer_priority;
 
 use serde::{Deserialize, Serialize};
 
-pub use evidence::{Ask, Bounds, Call, Evidence, KeyLife, Moment, Outcome, SessionLife, TenureLife};
+pub use evidence::{
+    Ask, Bounds, Call, DeedLife, Evidence, KeyLife, Moment, Outcome, SessionLife, TenureLife,
+};
 pub(crate) use order::Order;
 pub use plain::{Operation, Plain, Stream};
 

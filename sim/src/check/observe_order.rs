@@ -52,8 +52,8 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
             What::Observed { name, observer, leader } => {
                 let seen = observers.get_mut(observer)?;
                 let reigns = reigns.get(name.as_bytes()).map_or(NOBODY, Vec::as_slice);
-                let state = leader.as_ref().map(|(created, modified, _)| (*created, *modified));
-                let value = leader.as_ref().map(|(_, _, value)| value.as_slice());
+                let state = leader.as_ref().map(|leader| (leader.rev, leader.mod_revision));
+                let value = leader.as_ref().map(|leader| leader.value.as_slice());
                 if let Some(why) = seen.sees(step, reigns, state, value) {
                     let detail = format!("observer {observer} of {name:?} at {} saw {why}", at.node);
                     return Some(Breach { step, detail });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tenure::kv::{DeleteRange, Event, EventKind, Header, KeyValue, LeaseGrant, Put, Request, Response};
 
 use super::{Bounds, Breach, Evidence, INVARIANTS};
-use crate::history::{Holding, Kind, Recorder, What};
+use crate::history::{Deed, DeedEnd, GuardSays, Holding, Kind, Recorder, SeenLeader, What};
 use crate::node::Node;
 
 const MILLISECOND: u64 = 1_000_000;
@@ -17,6 +17,7 @@ pub(super) struct Script {
     steps: usize,
     revision: i64,
     tickets: u64,
+    deeds: u64,
     live: Vec<KeyValue>,
     open: Vec<(u64, Holding)>,
 }
@@ -29,6 +30,7 @@ impl Script {
             steps: 0,
             revision: 1,
             tickets: 0,
+            deeds: 0,
             live: Vec::new(),
             open: Vec::new(),
         }
@@ -111,7 +113,8 @@ impl Script {
     pub(super) fn queue_of(&mut self, kind: Kind, client: u32, name: &str, lease: i64) -> Holding {
         self.tickets += 1;
         let (ticket, name): (u64, Arc<str>) = (self.tickets, name.into());
-        let what = What::Asks { ticket, name: Arc::clone(&name), kind, lease, how: "lock" };
+        let what =
+            What::Asks { ticket, name: Arc::clone(&name), kind, lease, how: "lock", limit_ms: None, lane: 0 };
         self.record(Node::Client(client), what);
         self.revision += 1;
         let side = match kind {
@@ -140,7 +143,7 @@ impl Script {
     pub(super) fn granted(&mut self, holding: &Holding, believers: &[&Holding]) {
         let ticket = self.open.iter().find(|(_, open)| open == holding).map_or(0, |(ticket, _)| *ticket);
         let believers = believers.iter().map(|&believer| believer.clone()).collect();
-        let what = What::Granted { ticket, holding: holding.clone(), believers };
+        let what = What::Granted { ticket, holding: holding.clone(), believers, says: GuardSays::default() };
         self.record(Node::Client(holding.client), what);
     }
 
@@ -221,8 +224,16 @@ impl Script {
     /// A guarded transaction comes back as committed.
     pub(super) fn txn(&mut self, holding: &Holding) {
         self.revision += 1;
-        let what = What::GuardedTxn { holding: holding.clone(), committed: Some(self.revision) };
-        self.record(Node::Client(holding.client), what);
+        let end = DeedEnd::Committed { revision: self.revision };
+        self.deed(holding.client, Deed::Txn { holding: holding.clone() }, end);
+    }
+
+    /// A client does something, and it ends so.
+    pub(super) fn deed(&mut self, client: u32, what: Deed, end: DeedEnd) {
+        self.deeds += 1;
+        let deed = self.deeds;
+        self.record(Node::Client(client), What::Does { deed, what });
+        self.record(Node::Client(client), What::Did { deed, end });
     }
 
     /// An observer begins.
@@ -232,7 +243,7 @@ impl Script {
 
     /// It sees a leader as it was elected, or nobody.
     pub(super) fn observed(&mut self, client: u32, name: &str, observer: u64, leader: Option<&Holding>) {
-        let leader = leader.map(|holding| (holding.token, holding.token, b"1/0".to_vec()));
+        let leader = leader.map(|holding| leader_of(holding.lease, (holding.token, holding.token), "1/0"));
         self.record(Node::Client(client), What::Observed { name: name.into(), observer, leader });
     }
 
@@ -245,7 +256,7 @@ impl Script {
         (created, modified): (i64, i64),
         value: &str,
     ) {
-        let leader = Some((created, modified, value.as_bytes().to_vec()));
+        let leader = Some(leader_of(0, (created, modified), value));
         self.record(Node::Client(client), What::Observed { name: name.into(), observer, leader });
     }
 
@@ -260,4 +271,8 @@ impl Script {
         self.commit(Request::Put(put), vec![event]);
         self.revision
     }
+}
+
+fn leader_of(lease: i64, (rev, mod_revision): (i64, i64), value: &str) -> SeenLeader {
+    SeenLeader { key: Vec::new(), rev, mod_revision, value: value.as_bytes().to_vec(), lease }
 }

@@ -67,7 +67,7 @@ static PROCLAIMED: Mark = Mark {
     seen: |evidence| {
         let steps = &evidence.history.steps;
         steps.iter().any(|step| {
-            matches!(step.what, What::Observed { leader: Some((created, modified, _)), .. } if modified > created)
+            matches!(&step.what, What::Observed { leader: Some(leader), .. } if leader.mod_revision > leader.rev)
         })
     },
 };

@@ -5,7 +5,7 @@ use tenure::kv::{Op, Request};
 
 use super::{MARKS, Mark};
 use crate::check::{Call, Evidence, Outcome};
-use crate::history::What;
+use crate::history::{Deed, DeedEnd, Failure, What};
 
 #[distributed_slice(MARKS)]
 static PAUSED_HOLDER: Mark =
@@ -131,8 +131,10 @@ static STALE_WRITE: Mark = Mark {
 static EX_HOLDERS_TXN: Mark = Mark {
     name: "a guarded transaction was refused to an ex-holder",
     seen: |evidence| {
-        let steps = &evidence.history.steps;
-        steps.iter().any(|step| matches!(step.what, What::GuardedTxn { committed: None, .. }))
+        evidence.deeds.iter().any(|deed| {
+            matches!(deed.what, Deed::Txn { .. })
+                && matches!(deed.ended, Some((_, DeedEnd::Failed(Failure::NotHeld))))
+        })
     },
 };
 
@@ -155,6 +157,6 @@ static CANCELLED: Mark = Mark {
     name: "a wait was cancelled while another held",
     seen: |evidence| {
         let steps = &evidence.history.steps;
-        steps.iter().any(|step| matches!(&step.what, What::NotGranted { why, .. } if why == "cancelled"))
+        steps.iter().any(|step| matches!(step.what, What::NotGranted { why: Failure::Cancelled, .. }))
     },
 };

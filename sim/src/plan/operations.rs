@@ -112,6 +112,9 @@ fn hold(workload: &WorkloadSpec, primitive: PrimitiveKind, rng: &mut ChaCha8Rng)
     if chance(rng, 1, 2) {
         deeds.push(DeedKind::Txn);
     }
+    if chance(rng, 1, 3) {
+        deeds.push(DeedKind::Confirm);
+    }
     if primitive == PrimitiveKind::Election {
         deeds.extend((0..within(rng, [0, 3])).map(|_| DeedKind::Proclaim));
     }

@@ -9,7 +9,7 @@ use anstyle::Style;
 use super::show;
 use super::style::{BAD, FAINT, GOOD, NAME, NOTICE};
 use crate::check::Violation;
-use crate::history::{CallEnd, History, Holding, Step, WatchSays, What};
+use crate::history::{CallEnd, Deed, DeedEnd, History, Holding, SeenLeader, Step, Telling, WatchSays, What};
 use crate::node::Node;
 
 /// Which steps are shown.
@@ -144,11 +144,11 @@ fn describe_workload(what: &What) -> (Style, String) {
             (PLAIN, format!("opened a session: lease {}, TTL {ttl_ms} ms", show::hex(*lease)))
         }
         What::SessionEnded { lease, how } => (PLAIN, format!("session {how}: lease {}", show::hex(*lease))),
-        What::Asks { ticket, name, kind, lease, how } => (
+        What::Asks { ticket, name, kind, lease, how, .. } => (
             PLAIN,
             format!("asks for the {kind} {name:?} ({how}, ticket {ticket}, lease {})", show::hex(*lease)),
         ),
-        What::Granted { ticket, holding, believers } => {
+        What::Granted { ticket, holding, believers, .. } => {
             let mut text = format!("GRANTED {} (ticket {ticket})", held(holding));
             if believers.is_empty() {
                 return (GOOD, text);
@@ -163,30 +163,29 @@ fn describe_workload(what: &What) -> (Style, String) {
         What::Released { holding, error: Some(error) } => {
             (PLAIN, format!("has not given back {}: {error}", held(holding)))
         }
-        What::ToldLost { holding } => (NOTICE, format!("is told that it lost {}", held(holding))),
+        What::ToldLost { holding, by: Telling::Lost { is_held } } => {
+            let but = if *is_held { ", but is_held() is true" } else { "" };
+            (NOTICE, format!("is told that it lost {}{but}", held(holding)))
+        }
+        What::ToldLost { holding, by: Telling::NotHeld } => {
+            (NOTICE, format!("looks, and does not hold {} any more", held(holding)))
+        }
         What::ResourceWrite { holding, token, accepted } => {
             let with = token.map_or("without a token".to_owned(), |token| format!("with token {token}"));
             let (style, did) = if *accepted { (PLAIN, "takes") } else { (NOTICE, "REFUSES") };
             let (client, own) = (holding.client, held(holding));
             (style, format!("resource {did} a write of c{client}, holder of {own}, sent {with}"))
         }
-        What::GuardedTxn { holding, committed: Some(revision) } => {
-            (PLAIN, format!("guarded transaction of {} committed at revision {revision}", held(holding)))
-        }
-        What::GuardedTxn { holding, committed: None } => {
-            (NOTICE, format!("guarded transaction of {} refused: not held", held(holding)))
-        }
+        What::Does { deed, what } => (PLAIN, format!("deed {deed}: {}", begins(what))),
+        What::Did { deed, end } => did(*deed, end),
         What::Observes { name, observer } => (PLAIN, format!("observer {observer} of {name:?} begins")),
-        What::Observed { name, observer, leader: Some((created, modified, value)) } => (
-            PLAIN,
-            format!(
-                "observer {observer} sees the leader of {name:?}: {:?} (created {created}, modified {modified})",
-                String::from_utf8_lossy(value)
-            ),
-        ),
+        What::Observed { name, observer, leader: Some(leader) } => {
+            (PLAIN, format!("observer {observer} sees the leader of {name:?}: {}", says(leader)))
+        }
         What::Observed { name, observer, leader: None } => {
             (PLAIN, format!("observer {observer} sees no leader of {name:?}"))
         }
+        What::ObserverFailed { observer, error } => (NOTICE, format!("observer {observer} is told: {error}")),
         What::Calls { op, request } => (PLAIN, format!("operation {op}: {}", show::request(request))),
         What::Returned { op, end } => returned(*op, end),
         What::StreamOpened { stream, request } => {
@@ -201,6 +200,39 @@ fn describe_workload(what: &What) -> (Style, String) {
 
 fn held(holding: &Holding) -> String {
     format!("the {} {:?} with token {}", holding.kind, &*holding.name, holding.token)
+}
+
+fn says(leader: &SeenLeader) -> String {
+    let SeenLeader { value, rev, mod_revision, .. } = leader;
+    format!("{:?} (created {rev}, modified {mod_revision})", String::from_utf8_lossy(value))
+}
+
+fn begins(deed: &Deed) -> String {
+    match deed {
+        Deed::Txn { holding } => format!("a transaction guarded by {}", held(holding)),
+        Deed::Proclaim { holding, value } => {
+            format!("proclaims {:?} by {}", String::from_utf8_lossy(value), held(holding))
+        }
+        Deed::Confirm { holding } => format!("asks etcd whether it holds {}", held(holding)),
+        Deed::Leader { name, lease } => format!("asks who leads {name:?} (lease {})", show::hex(*lease)),
+        Deed::OpenSession { on: None, ttl_ms } => format!("opens a session of {ttl_ms} ms"),
+        Deed::OpenSession { on: Some(lease), .. } => {
+            format!("opens a session on lease {}", show::hex(*lease))
+        }
+        Deed::CloseSession { lease } => format!("closes the session of lease {}", show::hex(*lease)),
+    }
+}
+
+fn did(deed: u64, end: &DeedEnd) -> (Style, String) {
+    match end {
+        DeedEnd::Committed { revision } => (PLAIN, format!("deed {deed}: committed at revision {revision}")),
+        DeedEnd::Done => (PLAIN, format!("deed {deed}: done")),
+        DeedEnd::Confirmed(true) => (PLAIN, format!("deed {deed}: it is held")),
+        DeedEnd::Confirmed(false) => (NOTICE, format!("deed {deed}: it is not held")),
+        DeedEnd::Leads(Some(leader)) => (PLAIN, format!("deed {deed}: {} leads", says(leader))),
+        DeedEnd::Leads(None) => (PLAIN, format!("deed {deed}: nobody leads")),
+        DeedEnd::Failed(error) => (NOTICE, format!("deed {deed} failed: {error}")),
+    }
 }
 
 fn returned(op: u64, end: &CallEnd) -> (Style, String) {

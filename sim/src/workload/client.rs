@@ -13,7 +13,7 @@ use super::observer;
 use super::plain::{self, PlainLane};
 use super::shared::Shared;
 use crate::cluster::{ClientEnv, Program};
-use crate::history::What;
+use crate::history::{Deed, DeedEnd, What};
 use crate::plan::ClientPlan;
 use crate::run::words;
 
@@ -87,6 +87,24 @@ impl Client<'_> {
 
     pub(super) fn record(&self, what: What) {
         self.env.record(what);
+    }
+
+    /// Does something that is recorded when it is begun and when it comes to an end; `end` says how.
+    pub(super) async fn does<T>(
+        &self,
+        what: Deed,
+        work: impl Future<Output = Result<T, tenure::Error>>,
+        end: impl FnOnce(&T) -> DeedEnd,
+    ) -> Result<T, tenure::Error> {
+        let deed = self.shared.next_deed();
+        self.record(What::Does { deed, what });
+        let outcome = work.await;
+        let end = match &outcome {
+            Ok(done) => end(done),
+            Err(error) => DeedEnd::Failed(error.clone().into()),
+        };
+        self.record(What::Did { deed, end });
+        outcome
     }
 
     pub(super) fn is_draining(&self) -> bool {

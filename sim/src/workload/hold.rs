@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, select_biased};
-use tenure::kv::{Op, Put};
-use tenure::{Error, Instant};
+use tenure::Instant;
+use tenure::kv::{Op, Put, TxnResponse};
 
 use super::client::Client;
-use super::primitive::Held;
+use super::primitive::{Belief, Held};
 use super::program::{DeedKind, Hold};
-use crate::history::{Holding, What};
+use crate::history::{Deed, DeedEnd, Holding, Telling, What};
 
-/// Holds as planned. Gives whether the holder was told that the tenure is lost.
+/// Holds as planned. Gives whether the holder learned that the tenure is lost.
 pub(super) async fn hold(
     client: &Client<'_>,
     ticket: u64,
@@ -20,19 +20,24 @@ pub(super) async fn hold(
     held: &dyn Held,
     hold: &Hold,
 ) -> bool {
+    let belief = held.belief();
     let mut holder = Holder {
         client,
         ticket,
         holding,
         held,
+        belief,
         since: client.backend.now(),
         lost: held.lost(),
         told: false,
+        seen: false,
         heeds_loss: hold.heeds_loss,
         proclaimed: 0,
     };
+    holder.look();
     for deed in &hold.deeds {
         holder.wait_until(deed.at_ms).await;
+        holder.look();
         if holder.stops() {
             return true;
         }
@@ -41,13 +46,14 @@ pub(super) async fn hold(
                 holder.write(prepare_ms, under_way_ms, fenced).await;
             }
             DeedKind::Txn => holder.txn().await,
+            DeedKind::Confirm => holder.confirm().await,
             DeedKind::Proclaim => holder.proclaim().await,
         }
     }
     if !holder.stops() {
         holder.wait_until(hold.for_ms).await;
     }
-    holder.told
+    holder.told || holder.seen
 }
 
 struct Holder<'a> {
@@ -55,23 +61,39 @@ struct Holder<'a> {
     ticket: u64,
     holding: &'a Holding,
     held: &'a dyn Held,
+    belief: Belief,
     since: Instant,
     lost: BoxFuture<'static, ()>,
+    /// `lost()` has resolved.
     told: bool,
+    /// `is_held()` was false.
+    seen: bool,
     heeds_loss: bool,
     proclaimed: u32,
 }
 
 impl Holder<'_> {
     fn stops(&self) -> bool {
-        self.told && self.heeds_loss
+        (self.told || self.seen) && self.heeds_loss
     }
 
     fn tell(&mut self) {
         if !self.told {
             self.told = true;
-            self.client.env.record(What::ToldLost { holding: self.holding.clone() });
+            self.record_loss(Telling::Lost { is_held: (self.belief)() });
         }
+    }
+
+    /// Looks whether it is held, as a holder does before it goes on.
+    fn look(&mut self) {
+        if !self.seen && !(self.belief)() {
+            self.seen = true;
+            self.record_loss(Telling::NotHeld);
+        }
+    }
+
+    fn record_loss(&self, by: Telling) {
+        self.client.record(What::ToldLost { holding: self.holding.clone(), by });
     }
 
     /// Does this, unless the loss is told first and heeded.
@@ -92,10 +114,6 @@ impl Holder<'_> {
     }
 
     async fn write(&mut self, prepare_ms: u64, under_way_ms: u64, fenced: bool) {
-        let believes = self.held.belief();
-        if !believes() && self.heeds_loss {
-            return self.tell();
-        }
         // Here a process is paused, and knows nothing of it.
         self.client.sleep_ms(prepare_ms).await;
         let token = fenced.then_some(self.holding.token);
@@ -110,26 +128,24 @@ impl Holder<'_> {
     async fn txn(&mut self) {
         let key = format!("data/{}", self.holding.name);
         let put = Op::Put(Put::new(key, self.holding.token.to_string()));
-        let committed = match self.held.txn(vec![put]).await {
-            Ok(response) => Some(response.header.revision),
-            Err(Error::NotHeld) => None,
-            Err(error) => {
-                self.client.env.record(What::Note(format!("guarded transaction: {error}")));
-                return;
-            }
-        };
-        self.client.env.record(What::GuardedTxn { holding: self.holding.clone(), committed });
+        let deed = Deed::Txn { holding: self.holding.clone() };
+        let committed = |response: &TxnResponse| DeedEnd::Committed { revision: response.header.revision };
+        // What came of it is in the history.
+        let _ = self.client.does(deed, self.held.txn(vec![put]), committed).await;
+    }
+
+    async fn confirm(&mut self) {
+        let deed = Deed::Confirm { holding: self.holding.clone() };
+        let _ = self.client.does(deed, self.held.confirm(), |&held| DeedEnd::Confirmed(held)).await;
     }
 
     async fn proclaim(&mut self) {
         self.proclaimed += 1;
         let value = format!("{}/{}", self.ticket, self.proclaimed);
-        let said = self.held.proclaim(value.clone());
-        let outcome = match self.unless_lost(said).await {
-            Some(Ok(())) => "said".to_owned(),
-            Some(Err(error)) => format!("not said: {error}"),
-            None => "not known".to_owned(),
-        };
-        self.client.env.record(What::Note(format!("proclaims {value}: {outcome}")));
+        let deed = Deed::Proclaim { holding: self.holding.clone(), value: value.clone().into_bytes() };
+        let client = self.client;
+        let said = client.does(deed, self.held.proclaim(value), |()| DeedEnd::Done);
+        // One that is dropped has no end in the history.
+        self.unless_lost(said).await;
     }
 }

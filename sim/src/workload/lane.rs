@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, select_biased};
-use tenure::{Error, Session};
+use tenure::Session;
 
 use super::client::Client;
 use super::hold;
 use super::library::limit_ms;
 use super::primitive::{Ask, Held, Through, Wait};
 use super::program::{Ending, Operation, Patience, PrimitiveKind};
-use crate::history::{Holding, What};
+use crate::history::{Deed, DeedEnd, Failure, Holding, SessionEnd, What};
 use crate::plan::LanePlan;
 
 pub(super) struct Lane<'a> {
@@ -42,7 +42,7 @@ impl<'a> Lane<'a> {
             if session.is_alive() {
                 self.close(session).await;
             } else {
-                self.client.record(What::SessionEnded { lease: session.lease(), how: "lost" });
+                self.client.record(What::SessionEnded { lease: session.lease(), how: SessionEnd::Lost });
             }
         }
     }
@@ -53,23 +53,21 @@ impl<'a> Lane<'a> {
             if session.is_alive() {
                 return Some(session.clone());
             }
-            self.client.record(What::SessionEnded { lease: session.lease(), how: "lost" });
+            self.client.record(What::SessionEnded { lease: session.lease(), how: SessionEnd::Lost });
             self.session = None;
         }
         while !self.client.is_draining() {
             let builder = Session::builder_on(Arc::clone(&self.client.backend))
                 .ttl(Duration::from_secs(self.plan.ttl_s))
                 .drift_bound_ppm(self.client.plan.drift_bound_ppm);
-            match builder.open().await {
+            let deed = Deed::OpenSession { on: None, ttl_ms: self.plan.ttl_s * 1000 };
+            match self.client.does(deed, builder.open(), |_| DeedEnd::Done).await {
                 Ok(session) => {
                     let ttl_ms = u64::try_from(session.ttl().as_millis()).unwrap_or(u64::MAX);
                     self.client.record(What::SessionOpened { lease: session.lease(), ttl_ms });
                     return Some(self.session.insert(session).clone());
                 }
-                Err(error) => {
-                    self.client.record(What::Note(format!("no session: {error}")));
-                    self.client.sleep_ms(200).await;
-                }
+                Err(_) => self.client.sleep_ms(200).await,
             }
         }
         None
@@ -80,7 +78,15 @@ impl<'a> Lane<'a> {
         let (ticket, kind) = (client.shared.next_ticket(), operation.primitive.kind());
         let name: Arc<str> = operation.name.as_str().into();
         let lease = session.lease();
-        client.record(What::Asks { ticket, name: Arc::clone(&name), kind, lease, how: how(operation) });
+        client.record(What::Asks {
+            ticket,
+            name: Arc::clone(&name),
+            kind,
+            lease,
+            how: how(operation),
+            limit_ms: limit(operation.patience),
+            lane: u32::try_from(self.index).unwrap_or(u32::MAX),
+        });
         let ask = Ask {
             name: Arc::clone(&name),
             // What observers can put in order: the ask, and the proclamations within.
@@ -93,13 +99,14 @@ impl<'a> Lane<'a> {
         };
         let holding = Holding { client: client.env.index, name, kind, token: held.token(), lease };
         let (registered, believers) = client.shared.beliefs.granted(&holding, held.belief());
-        client.record(What::Granted { ticket, holding: holding.clone(), believers });
+        let says = held.says();
+        client.record(What::Granted { ticket, holding: holding.clone(), believers, says });
         let told = hold::hold(client, ticket, &holding, &*held, &operation.hold).await;
         client.record(What::Releases { holding: holding.clone() });
         drop(registered);
         match operation.ending {
             Ending::Release if !told => {
-                let error = held.release().await.err().map(|error| error.to_string());
+                let error = held.release().await.err().map(Failure::from);
                 client.record(What::Released { holding, error });
             }
             Ending::CloseSession if !told => {
@@ -113,7 +120,12 @@ impl<'a> Lane<'a> {
         }
     }
 
-    async fn ask(&self, session: Session, operation: &Operation, ask: &Ask) -> Result<Box<dyn Held>, String> {
+    async fn ask(
+        &self,
+        session: Session,
+        operation: &Operation,
+        ask: &Ask,
+    ) -> Result<Box<dyn Held>, Failure> {
         let through = Through { session, backend: Arc::clone(&self.client.backend) };
         let mut taking = self.client.shared.primitive(operation.primitive).take(through, ask).fuse();
         let answer = match operation.patience {
@@ -121,25 +133,23 @@ impl<'a> Lane<'a> {
                 let mut impatience = std::pin::pin!(self.client.sleep_ms(after_ms).fuse());
                 select_biased! {
                     answer = taking => answer,
-                    () = impatience => return Err("cancelled".into()),
+                    () = impatience => return Err(Failure::Cancelled),
                 }
             }
             _ => taking.await,
         };
         match answer {
             Ok(Some(held)) => Ok(held),
-            Ok(None) => Err("held by another".into()),
-            Err(Error::Timeout) => Err("timed out".into()),
-            Err(error) => Err(error.to_string()),
+            Ok(None) => Err(Failure::HeldByAnother),
+            Err(error) => Err(error.into()),
         }
     }
 
     async fn close(&self, session: Session) {
         let lease = session.lease();
-        self.client.record(What::SessionEnded { lease, how: "closed" });
-        if let Err(error) = session.close().await {
-            self.client.record(What::Note(format!("closing session {lease:x}: {error}")));
-        }
+        self.client.record(What::SessionEnded { lease, how: SessionEnd::Closed });
+        // What came of it is in the history.
+        let _ = self.client.does(Deed::CloseSession { lease }, session.close(), |()| DeedEnd::Done).await;
     }
 }
 
@@ -148,6 +158,15 @@ fn wait(patience: Patience) -> Wait {
         Patience::Forever | Patience::CancelAfterMs(_) => Wait::Forever,
         Patience::Try => Wait::Try,
         Patience::TimeoutMs(ms) => limit_ms(ms),
+    }
+}
+
+/// The time limit that the primitive is given.
+fn limit(patience: Patience) -> Option<u64> {
+    match patience {
+        Patience::Forever | Patience::CancelAfterMs(_) => None,
+        Patience::Try => Some(0),
+        Patience::TimeoutMs(ms) => Some(ms),
     }
 }
 

@@ -10,6 +10,7 @@ use tenure::{Election, Error, Leadership, Mutex, MutexGuard, ReadGuard, RwLock, 
 
 use super::primitive::{Ask, Belief, Held, Primitive, Through, Wait};
 use super::program::PrimitiveKind;
+use crate::history::GuardSays;
 
 type Taken = Result<Option<Box<dyn Held>>, Error>;
 
@@ -73,7 +74,7 @@ async fn write(through: Through, ask: Ask) -> Taken {
 }
 
 macro_rules! held {
-    ($guard:ident, $release:expr $(, $more:item)?) => {
+    ($guard:ident, $rev:expr, $release:expr $(, $more:item)?) => {
         impl Held for $guard {
             fn token(&self) -> i64 {
                 self.fencing_token()
@@ -93,6 +94,16 @@ macro_rules! held {
                 async move { tenure.txn(ops).await }.boxed()
             }
 
+            fn confirm(&self) -> BoxFuture<'static, Result<bool, Error>> {
+                let tenure = self.tenure();
+                async move { tenure.confirm().await }.boxed()
+            }
+
+            fn says(&self) -> GuardSays {
+                let rev: fn(&$guard) -> Option<i64> = $rev;
+                GuardSays { key: Some(self.key().to_vec()), rev: rev(self) }
+            }
+
             fn release(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>> {
                 let release = $release;
                 release(*self).boxed()
@@ -103,11 +114,12 @@ macro_rules! held {
     };
 }
 
-held!(MutexGuard, MutexGuard::release);
-held!(ReadGuard, ReadGuard::release);
-held!(WriteGuard, WriteGuard::release);
+held!(MutexGuard, |_| None, MutexGuard::release);
+held!(ReadGuard, |_| None, ReadGuard::release);
+held!(WriteGuard, |_| None, WriteGuard::release);
 held!(
     Leadership,
+    |leadership| Some(leadership.rev()),
     |leadership: Leadership| async move { leadership.resign().await },
     fn proclaim(&self, value: String) -> BoxFuture<'static, Result<(), Error>> {
         let leadership = self.clone();

@@ -30,13 +30,13 @@ pub(super) async fn observe(client: &Client<'_>, plan: &ObservingPlan) {
             match seen {
                 Ok(observation) => {
                     let leader = match observation {
-                        Observation::Leader(leader) => Some((leader.rev, leader.mod_revision, leader.value)),
+                        Observation::Leader(leader) => Some(leader.into()),
                         Observation::NoLeader => None,
                     };
                     client.record(What::Observed { name: Arc::clone(&name), observer, leader });
                 }
                 Err(error) => {
-                    client.record(What::Note(format!("observer {observer}: {error}")));
+                    client.record(What::ObserverFailed { observer, error: error.into() });
                     client.sleep_ms(100).await;
                 }
             }

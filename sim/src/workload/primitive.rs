@@ -9,6 +9,8 @@ use futures_util::future::BoxFuture;
 use tenure::kv::{Op, TxnResponse};
 use tenure::{Backend, Error, Session};
 
+use crate::history::GuardSays;
+
 /// The session that a tenure is asked for with.
 #[derive(Clone)]
 pub struct Through {
@@ -62,6 +64,24 @@ pub trait Held: Send + Sync {
 
     /// A transaction that is to commit only while it is held.
     fn txn(&self, ops: Vec<Op>) -> BoxFuture<'static, Result<TxnResponse, Error>>;
+
+    /// What it says of itself, as far as it can be asked.
+    fn says(&self) -> GuardSays {
+        GuardSays::default()
+    }
+
+    /// Whether etcd says that it is held; by default what a transaction that changes nothing says.
+    fn confirm(&self) -> BoxFuture<'static, Result<bool, Error>> {
+        let asked = self.txn(Vec::new());
+        async move {
+            match asked.await {
+                Ok(_) => Ok(true),
+                Err(Error::NotHeld) => Ok(false),
+                Err(error) => Err(error),
+            }
+        }
+        .boxed()
+    }
 
     /// Gives it back and waits for that.
     fn release(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>>;

@@ -100,6 +100,8 @@ pub enum DeedKind {
     },
     /// A transaction guarded by the tenure.
     Txn,
+    /// A question to etcd whether the tenure lasts.
+    Confirm,
     /// A leader says a new value.
     Proclaim,
 }

@@ -28,6 +28,7 @@ pub struct Shared {
     planted: Option<&'static Planted>,
     tickets: AtomicU64,
     observers: AtomicU64,
+    deeds: AtomicU64,
     /// For each lane of each client, the next operation: a restarted client goes on behind the one it died in.
     next: Vec<Vec<AtomicUsize>>,
     panic: Mutex<Option<String>>,
@@ -47,6 +48,7 @@ impl Shared {
             planted,
             tickets: AtomicU64::new(0),
             observers: AtomicU64::new(0),
+            deeds: AtomicU64::new(0),
             next,
             panic: Mutex::new(None),
         }
@@ -77,6 +79,10 @@ impl Shared {
 
     pub(super) fn next_observer(&self) -> u64 {
         self.observers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn next_deed(&self) -> u64 {
+        self.deeds.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(super) fn next_operation(&self, client: usize, lane: usize) -> usize {

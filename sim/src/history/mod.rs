@@ -1,17 +1,20 @@
 //! What happened in a run, step by step, and its rolling hash. The history is what checkers judge, what a replay shows
 //! and what determinism is measured by.
 
+mod outcome;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tenure::Refusal;
 use tenure::kv::{Event, Request, Response};
 use tenure::wire::Status;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::fault::Fault;
 use crate::node::Node;
+
+pub use outcome::{Deed, DeedEnd, Failure, GuardSays, Refused, SeenLeader, SessionEnd, Telling};
 
 /// One step: when (true simulated time since the start), where, what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -172,12 +175,12 @@ pub enum What {
         /// Its time to live.
         ttl_ms: u64,
     },
-    /// A session was closed by its owner (`closed`) or found lost (`lost`).
+    /// A session is over on its owner's side.
     SessionEnded {
         /// Its lease.
         lease: i64,
-        /// `closed` or `lost`.
-        how: &'static str,
+        /// How.
+        how: SessionEnd,
     },
     /// A client asks for a tenure; `ticket` numbers the asks of the whole run.
     Asks {
@@ -191,6 +194,10 @@ pub enum What {
         lease: i64,
         /// How: `lock`, `try_lock`, `lock_timeout`, `campaign`, ...
         how: &'static str,
+        /// The time limit that the primitive is given; 0 for a try.
+        limit_ms: Option<u64>,
+        /// Which of its client's programs asks.
+        lane: u32,
     },
     /// It was granted. `believers` are the others that, at this very instant, each by its own clock, still believe they
     /// hold something of the same name.
@@ -201,13 +208,15 @@ pub enum What {
         holding: Holding,
         /// Who else believes.
         believers: Vec<Holding>,
+        /// What the guard says of itself.
+        says: GuardSays,
     },
     /// It was not granted: cancelled, timed out, held by another, or an error.
     NotGranted {
         /// The ask.
         ticket: u64,
-        /// Why, in words.
-        why: String,
+        /// Why.
+        why: Failure,
     },
     /// The holder begins to give it back (its belief ends here).
     Releases {
@@ -218,13 +227,15 @@ pub enum What {
     Released {
         /// What it held.
         holding: Holding,
-        /// The error, in words.
-        error: Option<String>,
+        /// The error.
+        error: Option<Failure>,
     },
-    /// The guard told its holder that it may be lost.
+    /// The guard told its holder that it is lost; once for each way of telling.
     ToldLost {
         /// What it held.
         holding: Holding,
+        /// How it was told.
+        by: Telling,
     },
     /// A holder wrote to the shared resource with its token, or (unfenced clients) without.
     ResourceWrite {
@@ -235,12 +246,19 @@ pub enum What {
         /// Whether the resource took it.
         accepted: bool,
     },
-    /// A transaction guarded by the tenure came back.
-    GuardedTxn {
-        /// Who.
-        holding: Holding,
-        /// The revision at which it committed, or `None`: not held any more.
-        committed: Option<i64>,
+    /// A client begins something; `deed` numbers these in the whole run.
+    Does {
+        /// The deed.
+        deed: u64,
+        /// What.
+        what: Deed,
+    },
+    /// It came to an end. None that its client gave up: dropped, or died with its process.
+    Did {
+        /// The deed.
+        deed: u64,
+        /// How it ended.
+        end: DeedEnd,
     },
     /// An observer of an election begins, and knows nothing yet.
     Observes {
@@ -255,8 +273,15 @@ pub enum What {
         name: Arc<str>,
         /// Which observer, counted over the whole run.
         observer: u64,
-        /// The leader's create and mod revision and value.
-        leader: Option<(i64, i64, Vec<u8>)>,
+        /// The leader.
+        leader: Option<SeenLeader>,
+    },
+    /// An observer was told of an error; it goes on.
+    ObserverFailed {
+        /// Which observer.
+        observer: u64,
+        /// The error.
+        error: Failure,
     },
     /// A client of kind `etcd` asks something of etcd through the library's backend; `op` numbers what is asked so in the
     /// whole run.
@@ -307,41 +332,6 @@ pub enum CallEnd {
     Maybe(String),
     /// etcd refused it.
     Refused(Refused),
-}
-
-/// Why etcd refused an operation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Refused {
-    /// The revision is compacted.
-    Compacted,
-    /// There is no such lease.
-    LeaseNotFound,
-    /// The store is full. A put may be applied and still be refused so.
-    NoSpace,
-    /// For another reason, in words.
-    Other(String),
-}
-
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Compacted => Self::Compacted,
-            Refusal::LeaseNotFound => Self::LeaseNotFound,
-            Refusal::NoSpace => Self::NoSpace,
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Compacted => fmt::Display::fmt(&Refusal::Compacted, f),
-            Self::LeaseNotFound => fmt::Display::fmt(&Refusal::LeaseNotFound, f),
-            Self::NoSpace => fmt::Display::fmt(&Refusal::NoSpace, f),
-            Self::Other(why) => f.write_str(why),
-        }
-    }
 }
 
 /// What a watch that resumes by itself tells: as `tenure::WatchMessage` has it.
