@@ -72,9 +72,9 @@ impl Core {
 
     fn carry_request(&mut self, incoming: Arc<Incoming>) {
         let (from, to) = (self.client_node(incoming.client), incoming.member);
-        match self.links.pass(from, to, self.config.client_delay_us, &mut self.network) {
+        match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(from, to)) {
             Passage::Arrives(delay_ns) => {
-                if let Some(later_ns) = self.links.doubles(from, to, &mut self.network) {
+                if let Some(later_ns) = self.links.doubles(from, to, self.draws.link(from, to)) {
                     self.record_network(&incoming, "request doubled");
                     let double =
                         Incoming { double: true, request: Arc::clone(&incoming.request), ..*incoming };
@@ -82,7 +82,7 @@ impl Core {
                 }
                 self.schedule(delay_ns, Event::Request(incoming));
             }
-            Passage::Cut if self.network.random_bool(0.5) => {
+            Passage::Cut if self.draws.link(from, to).random_bool(0.5) => {
                 self.held.push(Held { from, to, event: Event::Request(incoming) });
             }
             Passage::Cut | Passage::Lost => self.record_network(&incoming, "request lost"),
@@ -138,7 +138,7 @@ impl Core {
             && !asker.double
             && outcome.is_ok()
             && is_write(&call.request)
-            && happens(&mut self.network, lossy)
+            && happens(self.draws.link(member, self.members.len() + asker.client), lossy)
         {
             let lost = What::Network { call: asker.call, did: "answer lost" };
             return self.record(Node::Client(asker.client as u32), lost);
@@ -152,9 +152,11 @@ impl Core {
         }
         let (from, to) = (member, self.client_node(asker.client));
         let event = Event::Answer { call: asker.call, outcome: Arc::new(outcome) };
-        match self.links.pass(from, to, self.config.client_delay_us, &mut self.network) {
+        match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(from, to)) {
             Passage::Arrives(delay_ns) => self.schedule(delay_ns, event),
-            Passage::Cut if self.network.random_bool(0.5) => self.held.push(Held { from, to, event }),
+            Passage::Cut if self.draws.link(from, to).random_bool(0.5) => {
+                self.held.push(Held { from, to, event })
+            }
             Passage::Cut | Passage::Lost => {
                 let lost = What::Network { call: asker.call, did: "answer lost" };
                 self.record(Node::Client(asker.client as u32), lost);
@@ -212,7 +214,7 @@ impl Core {
     pub(crate) fn release_held(&mut self) {
         for held in std::mem::take(&mut self.held) {
             if self.links.is_open(held.from, held.to) {
-                let delay_ns = self.network.random_range(0..=RETRANSMIT_MAX_MS * MS);
+                let delay_ns = self.draws.link(held.from, held.to).random_range(0..=RETRANSMIT_MAX_MS * MS);
                 self.schedule(delay_ns, held.event);
             } else {
                 self.held.push(held);

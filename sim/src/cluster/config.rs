@@ -61,6 +61,13 @@ pub struct Span {
     pub max: u64,
 }
 
+impl Span {
+    /// Whether there is nothing to draw: everything takes the same time.
+    pub(crate) fn is_even(self) -> bool {
+        self.min >= self.max
+    }
+}
+
 impl Default for ClusterConfig {
     fn default() -> Self {
         Self {

@@ -29,13 +29,13 @@ impl Core {
         let first = Arc::new(Entry { term: FIRST_TERM, payload: Payload::Empty });
         self.committed.push(Arc::clone(&first));
         for index in 0..count {
-            let phase_ns = self.chance.random_range(0..500 * MS);
+            let phase_ns = self.draws.member(index).random_range(0..500 * MS);
             let log = vec![Arc::clone(&first)];
             let mut member = Member::new(index, store.clone(), FIRST_TERM, log, phase_ns);
             member.clock = Clock::new(0, self.lease_drift_ppm());
             self.members.push(member);
         }
-        let leader = self.chance.random_range(0..count);
+        let leader = self.draws.cluster().random_range(0..count);
         for member in &mut self.members {
             member.leader = Some(leader);
             member.hearing = true;
@@ -76,8 +76,8 @@ impl Core {
     /// How long until what a member appends now is durable: never before what it appended earlier.
     fn disk_ns(&mut self, member: usize) -> u64 {
         let slow_ns = self.members[member].slow_disk_ns;
-        let extra_ns = if slow_ns > 0 { self.network.random_range(0..=slow_ns) } else { 0 };
-        let takes_ns = draw_us(&mut self.network, self.config.disk_us) + extra_ns;
+        let extra_ns = if slow_ns > 0 { self.draws.disk(member).random_range(0..=slow_ns) } else { 0 };
+        let takes_ns = draw_us(self.draws.disk(member), self.config.disk_us) + extra_ns;
         let member = &mut self.members[member];
         member.disk_done_ns = member.disk_done_ns.max(self.now_ns + takes_ns);
         member.disk_done_ns - self.now_ns
@@ -92,7 +92,7 @@ impl Core {
         if !self.members[to].is_up() {
             return false;
         }
-        match self.links.pass(from, to, self.config.peer_delay_us, &mut self.network) {
+        match self.links.pass(from, to, self.config.peer_delay_us, self.draws.link(from, to)) {
             Passage::Arrives(delay_ns) => {
                 self.schedule(wait_ns + delay_ns, Event::Peer { from, to, message: Box::new(message) });
                 true
@@ -353,7 +353,7 @@ impl Core {
     pub(crate) fn arm_resync(&mut self, me: usize, peer: usize) {
         let leader = &mut self.members[me];
         if leader.leads() && !std::mem::replace(&mut leader.progress[peer].resync_armed, true) {
-            let wait_ns = self.chance.random_range(1..=self.config.heartbeat_ms * MS);
+            let wait_ns = self.draws.member(me).random_range(1..=self.config.heartbeat_ms * MS);
             self.schedule_local(wait_ns, me, Local::Resync { peer });
         }
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 
 use super::call::Call;
 use super::client::{ClientProcess, Effect, Timers};
 use super::config::ClusterConfig;
+use super::draws::Draws;
 use super::event::{Agenda, Event, Local};
 use super::faults::ActiveFaults;
 use super::links::Links;
@@ -28,10 +28,7 @@ pub(crate) struct Core {
     pub(crate) config: ClusterConfig,
     pub(crate) recorder: Recorder,
     pub(crate) agenda: Agenda,
-    /// Draws delays, losses and what becomes of messages.
-    pub(crate) network: ChaCha8Rng,
-    /// Draws what members decide by chance: election timeouts, phases, lease ids.
-    pub(crate) chance: ChaCha8Rng,
+    pub(crate) draws: Draws,
     pub(crate) links: Links,
     pub(crate) members: Vec<Member>,
     pub(crate) clients: Vec<ClientProcess>,
@@ -62,14 +59,12 @@ pub(crate) const MS: u64 = 1_000_000;
 
 impl Core {
     pub(crate) fn new(seed: u64, config: ClusterConfig, recorder: Recorder, now_ns: u64) -> Self {
-        let streams = Streams::new(seed);
         let count = config.members.max(1) as usize;
         let mut core = Self {
             now_ns,
             recorder,
             agenda: Agenda::default(),
-            network: streams.stream("network"),
-            chance: streams.stream("members"),
+            draws: Draws::new(Streams::new(seed), count),
             links: Links::new(count),
             members: Vec::with_capacity(count),
             clients: Vec::new(),
@@ -215,7 +210,7 @@ impl Core {
     /// A member that goes on takes in what came while it stood still, in no certain order.
     pub(crate) fn take_inbox(&mut self, member: usize) {
         for event in std::mem::take(&mut self.members[member].inbox) {
-            let delay_ns = self.chance.random_range(0..=MS);
+            let delay_ns = self.draws.member(member).random_range(0..=MS);
             self.schedule(delay_ns, event);
         }
     }

@@ -75,7 +75,7 @@ impl Core {
         } else if !self.members[me].quorum.armed {
             // The check comes once an election timeout, and looks back on one that began before the silence.
             let left_ns = self.members[me].quorum_left_ns.take();
-            let wait_ns = left_ns.unwrap_or_else(|| self.one_to_two_timeouts());
+            let wait_ns = left_ns.unwrap_or_else(|| self.one_to_two_timeouts(me));
             self.members[me].quorum_due_ns = self.now_ns + wait_ns;
             let generation = self.members[me].quorum.arm();
             self.schedule_local(wait_ns, me, Local::QuorumTimeout { generation });
@@ -88,9 +88,9 @@ impl Core {
             self.members[me].election.disarm();
             return;
         }
-        let mut wait_ns = self.one_to_two_timeouts();
+        let mut wait_ns = self.one_to_two_timeouts(me);
         if std::mem::replace(&mut self.members[me].hearing, false) {
-            let since_ns = self.chance.random_range(0..=self.config.heartbeat_ms * MS);
+            let since_ns = self.draws.member(me).random_range(0..=self.config.heartbeat_ms * MS);
             self.members[me].last_heard_ns = self.now_ns.saturating_sub(since_ns);
             wait_ns = wait_ns.saturating_sub(since_ns);
             self.members[me].election.armed = false;
@@ -105,9 +105,9 @@ impl Core {
         }
     }
 
-    fn one_to_two_timeouts(&mut self) -> u64 {
+    fn one_to_two_timeouts(&mut self, me: usize) -> u64 {
         let timeout_ns = self.election_timeout_ns();
-        self.chance.random_range(timeout_ns..=2 * timeout_ns)
+        self.draws.member(me).random_range(timeout_ns..=2 * timeout_ns)
     }
 
     pub(crate) fn quorum_timeout(&mut self, me: usize, generation: u32) {
@@ -281,7 +281,7 @@ impl Core {
     pub(crate) fn arm_leaderless(&mut self, me: usize) {
         let generation = self.members[me].leaderless.arm();
         let timeout_ns = self.election_timeout_ns();
-        let wait_ns = self.chance.random_range(2 * timeout_ns..=3 * timeout_ns);
+        let wait_ns = self.draws.member(me).random_range(2 * timeout_ns..=3 * timeout_ns);
         self.schedule_local(wait_ns, me, Local::Leaderless { generation });
     }
 
@@ -295,7 +295,7 @@ impl Core {
     /// A leader hands over to the member that is furthest, if one can be reached.
     pub(crate) fn transfer_leadership(&mut self) {
         let Some(leader) = self.newest_leader().filter(|&leader| self.members[leader].runs()) else { return };
-        let offset = self.chance.random_range(0..self.members.len());
+        let offset = self.draws.cluster().random_range(0..self.members.len());
         let count = self.members.len();
         let reached = (0..count)
             .map(|step| (offset + step) % count)

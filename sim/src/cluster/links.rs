@@ -96,8 +96,12 @@ impl Links {
 }
 
 /// Draws a span of microseconds, in nanoseconds; one in 64 takes up to eight times longer, as real networks and disks do.
+/// In an even span nothing is drawn: each takes the same time.
 pub(crate) fn draw_us(rng: &mut ChaCha8Rng, span: Span) -> u64 {
-    let longest = span.max.max(span.min);
+    if span.is_even() {
+        return span.min * 1_000;
+    }
+    let longest = span.max;
     let drawn_ns = rng.random_range(span.min * 1_000..=longest * 1_000);
     if rng.random_range(0..64_u32) == 0 { drawn_ns * rng.random_range(2..=8) } else { drawn_ns }
 }

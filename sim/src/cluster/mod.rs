@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod consensus;
 mod core;
+mod draws;
 mod election;
 mod event;
 mod faults;

@@ -34,7 +34,7 @@ impl Core {
             Request::LeaseKeepAlive { id } => self.ask_lease(me, asker, *id, true, false),
             Request::LeaseTimeToLive { id, keys } => self.ask_lease(me, asker, *id, false, *keys),
             Request::LeaseGrant { id: 0, ttl_s } => {
-                let id = ((self.chance.next_u64() >> 1) as i64).max(1);
+                let id = ((self.draws.leases(asker.client).next_u64() >> 1) as i64).max(1);
                 self.propose_write(me, asker, Arc::new(Request::LeaseGrant { id, ttl_s: *ttl_s }));
             }
             other if is_write(other) => self.propose_write(me, asker, Arc::clone(request)),

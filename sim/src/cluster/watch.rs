@@ -101,10 +101,10 @@ impl Core {
         let Some(watch) = self.watches.get(&id) else { return };
         let (from, to) = (self.client_node(watch.client), watch.member);
         let event = event(id, to);
-        match self.links.pass(from, to, self.config.client_delay_us, &mut self.network) {
+        match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(from, to)) {
             Passage::Arrives(delay_ns) => self.schedule(delay_ns, event),
             Passage::Lost => {
-                let again_ns = self.network.random_range(RETRANSMIT_MS) * MS;
+                let again_ns = self.draws.link(from, to).random_range(RETRANSMIT_MS) * MS;
                 self.schedule(again_ns, event);
             }
             Passage::Cut => self.held.push(Held { from, to, event }),
@@ -114,7 +114,7 @@ impl Core {
     /// The request to open a watch is at the member.
     pub(crate) fn create_watch(&mut self, id: u64) {
         let Some(watch) = self.watches.get_mut(&id) else { return };
-        let me = watch.member;
+        let (me, client) = (watch.member, self.members.len() + watch.client);
         let member = &mut self.members[me];
         if member.leader.is_none() {
             return self.end_stream(id, no_leader());
@@ -123,11 +123,12 @@ impl Core {
         if request.start_revision > 0 && self.config.planted == Some(Planted::WatchSkipsAtResume) {
             request.start_revision += 1;
         }
-        let (at_member, told) = if self.network.random_bool(OVERTAKEN) {
-            member.hub.create_overtaken(request, &member.store)
-        } else {
-            member.hub.create(request, &member.store)
-        };
+        let (at_member, told) =
+            if !self.config.client_delay_us.is_even() && self.draws.link(client, me).random_bool(OVERTAKEN) {
+                member.hub.create_overtaken(request, &member.store)
+            } else {
+                member.hub.create(request, &member.store)
+            };
         watch.at_member = Some((member.boot, at_member));
         member.watches.insert(at_member, id);
         self.tell_watches(me, told.into_iter().map(|message| (at_member, message)).collect());
@@ -181,9 +182,12 @@ impl Core {
         if watch.flow != Flow::Flows {
             return watch.backlog.push(told);
         }
-        let delay_ns = match self.links.pass(from, to, self.config.client_delay_us, &mut self.network) {
+        let delay_ns = match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(from, to))
+        {
             Passage::Arrives(delay_ns) => delay_ns,
-            Passage::Lost if self.network.random_bool(0.5) => self.network.random_range(RETRANSMIT_MS) * MS,
+            Passage::Lost if self.draws.link(from, to).random_bool(0.5) => {
+                self.draws.link(from, to).random_range(RETRANSMIT_MS) * MS
+            }
             Passage::Lost => {
                 watch.flow = Flow::Hangs;
                 watch.backlog.push(told);
@@ -207,7 +211,9 @@ impl Core {
     }
 
     fn break_within(&mut self, id: u64) {
-        let wait_ns = self.network.random_range(FOUND_BROKEN_MS) * MS;
+        let Some(watch) = self.watches.get(&id) else { return };
+        let (from, to) = (watch.member, self.members.len() + watch.client);
+        let wait_ns = self.draws.link(from, to).random_range(FOUND_BROKEN_MS) * MS;
         self.schedule(wait_ns, Event::WatchBreaks { watch: id });
     }
 
@@ -281,8 +287,9 @@ impl Core {
             .map(|(&id, _)| id)
             .collect();
         for id in healed {
-            let survives = self.network.random_bool(0.5);
             let Some(watch) = self.watches.get_mut(&id) else { continue };
+            let (from, to) = (watch.member, members + watch.client);
+            let survives = self.draws.link(from, to).random_bool(0.5);
             let backlog = std::mem::take(&mut watch.backlog);
             if !survives {
                 watch.flow = Flow::Hangs;
@@ -290,7 +297,7 @@ impl Core {
                 continue;
             }
             watch.flow = Flow::Flows;
-            let delay_ns = self.network.random_range(RETRANSMIT_MS) * MS;
+            let delay_ns = self.draws.link(from, to).random_range(RETRANSMIT_MS) * MS;
             for told in backlog {
                 if told.is_err()
                     && let Some(watch) = self.watches.get_mut(&id)
