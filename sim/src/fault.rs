@@ -1,6 +1,8 @@
 //! The faults that a plan can hold: what each does to which nodes. How they are drawn is the plan's business, how
 //! they are carried out the cluster's.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::node::Node;
@@ -14,6 +16,15 @@ pub struct TimedFault {
     pub for_ms: u64,
     /// What happens.
     pub fault: Fault,
+}
+
+/// What of a plan does not heal when the calm begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lasting {
+    /// Places of faults in the plan.
+    pub faults: BTreeSet<usize>,
+    /// The nodes that they keep from the rest.
+    pub nodes: BTreeSet<Node>,
 }
 
 /// What goes wrong. Links have a direction: from one node to another.
@@ -109,6 +120,19 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The node that it is about, if it is about one: whose process, or each of whose links listed.
+    pub fn subject(&self) -> Option<Node> {
+        match self {
+            Self::Crash { node } | Self::Pause { node } => Some(*node),
+            Self::Cut { links } => {
+                let &(one, other) = links.first()?;
+                let in_all = |node: Node| links.iter().all(|&(from, to)| from == node || to == node);
+                [one, other].into_iter().find(|&node| in_all(node))
+            }
+            _ => None,
+        }
+    }
+
     /// The name by which scenarios weigh it and reports count it.
     pub fn name(&self) -> &'static str {
         match self {

@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tenure_sim::fault::{Fault, TimedFault};
+use tenure_sim::node::Node;
 use tenure_sim::plan::Plan;
 use tenure_sim::planted::{PLANTED, Planted};
 use tenure_sim::run::{SeedReport, Verdict, execute, judge, keep_panics_quiet};
-use tenure_sim::scenario::{self, Scenario};
+use tenure_sim::scenario::{self, Profile, Scenario};
 
 const SEEDS: u64 = 2_000;
 
@@ -37,11 +39,30 @@ fn every_planted_bug_is_caught_by_the_invariant_that_names_it() {
 }
 
 #[test]
+fn a_core_that_cannot_go_on_is_found() {
+    keep_panics_quiet();
+    let scenario = scenario::find("mutex").expect("built in");
+    let plan = Plan::draw(&Scenario { profile: Profile::Fixed, ..scenario.clone() }, 5);
+    let with_broken = |members: u32| {
+        let mut plan = plan.clone();
+        let (at_ms, for_ms) = (plan.calm_at_ms, plan.duration_ms);
+        let broken = (0..members).map(|member| Fault::Pause { node: Node::Member(member) });
+        plan.faults.extend(broken.map(|fault| TimedFault { at_ms, for_ms, fault }));
+        let run = execute(&Arc::new(plan.clone()), None).expect("runs");
+        judge(&plan, &run, &scenario.invariants).verdict
+    };
+    assert_eq!(with_broken(1), Verdict::Green);
+    let Verdict::Broken { violations } = with_broken(2) else { panic!("no majority is left") };
+    assert!(violations.iter().any(|violation| violation.invariant == "progress"), "{violations:?}");
+}
+
+#[test]
 fn the_faults_of_an_old_release_of_etcd_are_found_and_no_others() {
     keep_panics_quiet();
     let mut scenario = scenario::find("etcd").expect("built in");
     // Its old leaders revoke leases that the new one has renewed (etcd 15247), and a compaction forgets a deletion at its
     // revision, so that a watch from there never tells it (etcd 18089).
+    scenario.profile = Profile::Fixed;
     scenario.cluster.version = "3.4.20".to_owned();
     // What brings them about: leaders that stand still, and compactions.
     scenario.faults.weights =

@@ -2,7 +2,7 @@
 //! lived in the store from when to when.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tenure::kv::{Event, EventKind, Request};
@@ -166,6 +166,8 @@ pub struct Evidence<'a> {
     pub robbed: BTreeMap<i64, Robbed>,
     /// When the calm began.
     pub calm: Option<Moment>,
+    /// The clients that stayed broken when it did: what they miss is not held against anyone.
+    pub outside: BTreeSet<u32>,
     /// The last step's time.
     pub end_ns: u64,
     /// Read when it is first asked for.
@@ -194,6 +196,7 @@ impl<'a> Evidence<'a> {
             leads: Vec::new(),
             robbed: BTreeMap::new(),
             calm: None,
+            outside: BTreeSet::new(),
             end_ns: history.steps.last().map_or(0, |step| step.at_ns),
             order: OnceCell::new(),
         };
@@ -236,6 +239,9 @@ impl<'a> Evidence<'a> {
                 }
             }
             What::Crashed => self.crashed(client, now),
+            What::StaysBroken => {
+                self.outside.insert(client);
+            }
             What::SessionOpened { lease, ttl_ms } => {
                 let session = SessionLife { client, ttl_ns: ttl_ms * 1_000_000, opened: now, ended: None };
                 self.sessions.insert(*lease, session);

@@ -69,6 +69,9 @@ fn residue(evidence: &Evidence<'_>, line: &[u8], life: &KeyLife) -> Option<Breac
 
 /// When a key of an open session has been without an ask or a tenure for too long, once calm.
 fn idle_too_long(evidence: &Evidence<'_>, line: &[u8], life: &KeyLife, session: &SessionLife) -> Option<u64> {
+    if evidence.outside.contains(&session.client) {
+        return None;
+    }
     let grace_ns = evidence.grace_ns(session);
     let gone_ns = life.deleted.map_or(evidence.end_ns, |(_, gone)| gone.at_ns);
     let until_ns = session.ended.map_or(gone_ns, |ended| ended.at_ns.min(gone_ns));

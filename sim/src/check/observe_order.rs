@@ -142,9 +142,10 @@ fn last_state(
     observers: &BTreeMap<u64, Observer>,
 ) -> Option<Breach> {
     evidence.calm?;
+    let is_outside = |observer: &Observer| matches!(observer.client, Node::Client(client) if evidence.outside.contains(&client));
     let settled_ns = evidence.end_ns.saturating_sub(SETTLED_NS);
     let settled = evidence.history.steps.partition_point(|step| step.at_ns < settled_ns);
-    observers.iter().find_map(|(observer, seen)| {
+    observers.iter().filter(|(_, seen)| !is_outside(seen)).find_map(|(observer, seen)| {
         let reigns = reigns.get(seen.name.as_bytes())?;
         let last = reigns.partition_point(|(step, _)| *step < settled).checked_sub(1)?;
         if seen.began >= settled || seen.at.is_some_and(|at| at >= last) {

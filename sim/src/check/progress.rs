@@ -1,4 +1,4 @@
-//! `progress`: once no fault is active, every ask is answered within the scenario's bound, and so is every operation that a
+//! `progress`: once no fault is active but on nodes that stay broken, every ask of the others is answered within the scenario's bound, and so is every operation that a
 //! client asks of etcd itself after it; and the keys of a client that
 //! crashed, or of a session that ended, are gone within its TTL, the election timeout and a second.
 
@@ -20,6 +20,7 @@ fn waits_too_long(evidence: &Evidence<'_>, calm_ns: u64) -> Option<Breach> {
     evidence
         .asks
         .iter()
+        .filter(|ask| !evidence.outside.contains(&ask.client))
         .filter_map(|ask| {
             let by_ns = ask.asked.at_ns.max(calm_ns) + evidence.bounds.progress_ns;
             let (ended_ns, crashed) = match ask.ended {
@@ -74,7 +75,9 @@ const RENEWAL_WAITS_NS: u64 = 1_000_000_000;
 /// A client that is served without faults has an answer before its deadline, unless etcd makes it wait for longer.
 fn gets_no_answer(evidence: &Evidence<'_>, calm_ns: u64) -> Option<Breach> {
     let from_ns = calm_ns + evidence.bounds.progress_ns;
-    let late = evidence.plain.operations.values().filter(|operation| operation.called.at_ns >= from_ns);
+    let late = evidence.plain.operations.values().filter(|operation| {
+        operation.called.at_ns >= from_ns && !evidence.outside.contains(&operation.client)
+    });
     late.filter_map(|operation| {
         let (at, end) = operation.ended?;
         let why = match end {
@@ -105,6 +108,8 @@ fn seconds(ns: u64) -> f64 {
 mod tests {
     use crate::check::script::Script;
     use crate::check::script_plain::PlainScript;
+    use crate::history::What;
+    use crate::node::Node;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -143,6 +148,21 @@ mod tests {
         script.calm();
         script.wait(20 * SECOND);
         assert_eq!(script.breach("progress"), None, "crashed");
+    }
+
+    #[test]
+    fn who_stays_broken_may_wait_for_ever_and_nobody_else() {
+        let waits = |outside: u32| {
+            let mut script = Script::new();
+            script.grant(0, "a", 0x10);
+            script.queue(1, "a", 0x11);
+            script.record(Node::Client(outside), What::StaysBroken);
+            script.calm();
+            script.wait(20 * SECOND);
+            script.breach("progress")
+        };
+        assert_eq!(waits(1), None);
+        assert!(waits(2).expect("c1 is of the core").detail.contains("c1 asked"));
     }
 
     #[test]

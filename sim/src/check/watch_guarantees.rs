@@ -172,6 +172,9 @@ fn judge_stream(order: &Order<'_>, stream: &Stream<'_>) -> Result<(), Breach> {
 /// What was not told in time, once calm. The stream tells what it is to tell, and nothing else.
 fn late(evidence: &Evidence<'_>, order: &Order<'_>, stream: &Stream<'_>) -> Option<Breach> {
     let calm_ns = evidence.calm?.at_ns;
+    if evidence.outside.contains(&stream.client) {
+        return None;
+    }
     let ended = |says: &WatchSays| matches!(says, WatchSays::Compacted { .. } | WatchSays::Refused(_));
     let end = stream.said.iter().find(|(_, says)| ended(says)).map(|(at, _)| *at).or(stream.closed);
     let until_ns = end.map_or(evidence.end_ns, |end| end.at_ns);

@@ -68,6 +68,12 @@ impl Span {
     }
 }
 
+impl From<[u64; 2]> for Span {
+    fn from([min, max]: [u64; 2]) -> Self {
+        Self { min, max }
+    }
+}
+
 impl Default for ClusterConfig {
     fn default() -> Self {
         Self {

@@ -9,7 +9,7 @@ use super::core::{Core, MS};
 use super::event::Event;
 use super::links::Link;
 use super::peer::Proposal;
-use crate::fault::Fault;
+use crate::fault::{Fault, Lasting};
 use crate::history::What;
 use crate::node::Node;
 
@@ -84,12 +84,20 @@ impl Core {
         }
     }
 
-    /// Every fault ends.
-    pub(crate) fn calm(&mut self) {
-        let active: Vec<(usize, Fault)> =
-            self.faults.by_index.iter().map(|(&index, active)| (index, active.fault.clone())).collect();
+    /// Every fault ends but those that last.
+    pub(crate) fn calm(&mut self, lasting: &Lasting) {
+        let active: Vec<(usize, Fault)> = self
+            .faults
+            .by_index
+            .iter()
+            .filter(|(index, _)| !lasting.faults.contains(index))
+            .map(|(&index, active)| (index, active.fault.clone()))
+            .collect();
         for (index, fault) in active {
             self.heal(index, &fault);
+        }
+        for &node in &lasting.nodes {
+            self.record(node, What::StaysBroken);
         }
         self.record(Node::World, What::Calm);
     }

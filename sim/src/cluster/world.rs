@@ -19,7 +19,7 @@ use super::config::{ClientConfig, ClusterConfig, Transport};
 use super::core::Core;
 use super::member::MemberStatus;
 use super::wire::SimWire;
-use crate::fault::Fault;
+use crate::fault::{Fault, Lasting};
 use crate::grpc::channel;
 use crate::history::{Recorder, What};
 use crate::node::Node;
@@ -144,9 +144,10 @@ impl World {
         self.with(|core| core.heal(index, fault));
     }
 
-    /// Undoes every fault that is still active, and records that from here on none will come.
-    pub fn calm(&self) {
-        self.with(Core::calm);
+    /// Undoes every fault that is still active but these, and records that from here on none will come. The nodes that
+    /// `lasting` faults are about stay broken.
+    pub fn calm(&self, lasting: &Lasting) {
+        self.with(|core| core.calm(lasting));
     }
 
     /// The member that leads in the newest term, if one is up and leads.

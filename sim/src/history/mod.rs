@@ -71,8 +71,11 @@ pub enum What {
         /// Its place in the plan.
         index: usize,
     },
-    /// No fault is active any more, and none will come: from here on `progress` counts.
+    /// No fault is active any more but on nodes that stay broken, and none will come: from here on `progress` counts.
     Calm,
+    /// As the calm begins this node stays as it is to the end: crashed, cut off or standing still. What follows is not
+    /// held against it.
+    StaysBroken,
     /// The process was started (again).
     Started,
     /// The process died.

@@ -24,10 +24,15 @@ pub(super) fn chance(rng: &mut ChaCha8Rng, of: u32, all: u32) -> bool {
     rng.random_range(0..all) < of
 }
 
-/// A clock's drift of at most so many millionths either way.
+/// A clock's drift of at most so many millionths either way; in a third of all draws exactly so many.
 pub(super) fn drift(rng: &mut ChaCha8Rng, most_ppm: u64) -> i64 {
     let most = i64::try_from(most_ppm).unwrap_or(i64::MAX);
-    rng.random_range(-most..=most)
+    let (extreme, within) = (rng.random_range(0..6), rng.random_range(-most..=most));
+    match extreme {
+        0 => -most,
+        1 => most,
+        _ => within,
+    }
 }
 
 /// One of these, by weight; `None` if every weight is 0.

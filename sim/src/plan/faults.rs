@@ -190,6 +190,6 @@ impl Targets<'_> {
 }
 
 /// Clients have links to members only.
-fn is_link(one: Node, other: Node) -> bool {
+pub(super) fn is_link(one: Node, other: Node) -> bool {
     !matches!((one, other), (Node::Client(_), Node::Client(_)))
 }

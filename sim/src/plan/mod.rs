@@ -1,14 +1,16 @@
 //! The plan of one run: everything that is decided beforehand. A seed makes it from a scenario; the run then executes the
 //! plan and nothing but the plan, so that a plan that was written down, or made smaller, runs without the scenario.
 
+mod core;
 mod draw;
 mod faults;
 mod operations;
 mod plain;
+mod swarm;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::TimedFault;
+use crate::fault::{Lasting, TimedFault};
 use crate::scenario::{ClusterSpec, Scenario};
 use crate::streams::Streams;
 use crate::workload::plain::program::{PlainOperation, PlainWatch};
@@ -22,7 +24,7 @@ pub struct Plan {
     pub seed: u64,
     /// How long the run is.
     pub duration_ms: u64,
-    /// When all faults are healed.
+    /// When all faults are healed but those that last longer.
     pub calm_at_ms: u64,
     /// When clients stop asking for more.
     pub drain_at_ms: u64,
@@ -82,6 +84,10 @@ impl Plan {
     /// Makes the plan of a seed.
     pub fn draw(scenario: &Scenario, seed: u64) -> Self {
         let streams = Streams::new(seed);
+        let scenario = &*swarm::draw(scenario, &streams);
+        let mut faults = faults::draw(scenario, &mut streams.stream("fault"));
+        faults.extend(core::draw(scenario, &mut streams.stream("core")));
+        faults.sort_by_key(|timed| timed.at_ms);
         Self {
             seed,
             duration_ms: scenario.duration_s * 1000,
@@ -90,8 +96,20 @@ impl Plan {
             progress_ms: scenario.progress_s * 1000,
             cluster: scenario.cluster.clone(),
             clients: operations::draw(scenario, &streams),
-            faults: faults::draw(scenario, &mut streams.stream("fault")),
+            faults,
         }
+    }
+
+    /// What does not heal when the calm begins: the faults that last longer, each about one node.
+    pub fn lasting(&self) -> Lasting {
+        let mut lasting = Lasting::default();
+        for (index, timed) in self.faults.iter().enumerate() {
+            if timed.at_ms <= self.calm_at_ms && timed.at_ms + timed.for_ms > self.calm_at_ms {
+                lasting.nodes.extend(timed.fault.subject());
+                lasting.faults.insert(index);
+            }
+        }
+        lasting
     }
 }
 
@@ -101,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::node::Node;
-    use crate::scenario;
+    use crate::scenario::{self, Profile};
 
     fn mutex() -> Scenario {
         scenario::find("mutex").expect("built in")
@@ -121,12 +139,71 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_healed_before_the_calm() {
+    fn every_fault_is_healed_before_the_calm_under_the_fixed_profile() {
+        let fixed = Scenario { profile: Profile::Fixed, ..mutex() };
         for seed in 0..200 {
-            let plan = Plan::draw(&mutex(), seed);
+            let plan = Plan::draw(&fixed, seed);
             for fault in &plan.faults {
                 assert!(fault.at_ms + fault.for_ms <= plan.calm_at_ms, "seed {seed}: {fault:?}");
             }
+            assert_eq!(plan.cluster, fixed.cluster);
+            assert_eq!(plan.clients.len(), fixed.clients.count as usize);
+        }
+    }
+
+    #[test]
+    fn what_lasts_leaves_a_majority_of_the_members_and_a_client_that_works() {
+        let scenario = scenario::find("election").expect("built in");
+        let mut cores = 0;
+        for seed in 0..300 {
+            let plan = Plan::draw(&scenario, seed);
+            let lasting = plan.lasting();
+            cores += usize::from(!lasting.faults.is_empty());
+            let members = lasting.nodes.iter().filter(|node| matches!(node, Node::Member(_))).count();
+            assert!(members * 2 < plan.cluster.members as usize, "seed {seed}: {lasting:?}");
+            let works = plan.clients.iter().enumerate().any(|(index, client)| {
+                !client.lanes.is_empty() && !lasting.nodes.contains(&Node::Client(index as u32))
+            });
+            assert!(works, "seed {seed}: {lasting:?}");
+        }
+        assert!((90..=160).contains(&cores), "{cores} of 300");
+    }
+
+    #[test]
+    fn the_swarm_draws_every_size_and_stays_within_its_bounds() {
+        let (mut members, mut clients, mut lines) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut at_the_bound = 0;
+        for seed in 0..600 {
+            let plan = Plan::draw(&mutex(), seed);
+            members.insert(plan.cluster.members);
+            clients.insert(plan.clients.len());
+            lines.insert(plan.cluster.version[..3].to_owned());
+            assert!(plan.cluster.election_timeout_ms >= 5 * plan.cluster.heartbeat_ms);
+            assert!(
+                plan.progress_ms <= plan.duration_ms - plan.calm_at_ms && plan.drain_at_ms >= plan.calm_at_ms
+            );
+            for client in &plan.clients {
+                let most = i64::from(client.drift_bound_ppm) / 2;
+                assert!(client.drift_ppm.abs() <= most, "seed {seed}");
+                at_the_bound += usize::from(client.drift_ppm.abs() == most);
+            }
+        }
+        assert_eq!(members, [1, 3, 5].into());
+        assert_eq!(clients, (1..=12).collect());
+        assert_eq!(lines.len(), 4);
+        assert!(at_the_bound > 100);
+    }
+
+    #[test]
+    fn a_draw_more_of_one_thing_shifts_no_other() {
+        let more_names = {
+            let mut scenario = mutex();
+            scenario.workload.names = 7;
+            scenario
+        };
+        for seed in 0..50 {
+            let (one, other) = (Plan::draw(&mutex(), seed), Plan::draw(&more_names, seed));
+            assert_eq!((&one.cluster, one.clients.len()), (&other.cluster, other.clients.len()));
         }
     }
 
@@ -152,7 +229,7 @@ mod tests {
 
     #[test]
     fn clocks_stay_within_the_scenarios_drift() {
-        let scenario = mutex();
+        let scenario = Scenario { profile: Profile::Fixed, ..mutex() };
         let most = i64::try_from(scenario.clients.drift_ppm).expect("small");
         for seed in 0..100 {
             let plan = Plan::draw(&scenario, seed);

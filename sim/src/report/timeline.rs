@@ -89,7 +89,11 @@ fn describe(what: &What) -> (Style, String) {
             (NOTICE, format!("fault {index} begins: {} {}", fault.name(), details(fault)))
         }
         What::FaultEnds { index } => (NOTICE, format!("fault {index} ends")),
-        What::Calm => (NOTICE, "calm: no fault is active any more, and none will come".into()),
+        What::Calm => (
+            NOTICE,
+            "calm: no fault is active any more but on nodes that stay broken, and none will come".into(),
+        ),
+        What::StaysBroken => (NOTICE, "stays broken to the end".into()),
         What::Started => (NOTICE, "started".into()),
         What::Crashed => (NOTICE, "crashed".into()),
         What::Paused => (NOTICE, "paused".into()),

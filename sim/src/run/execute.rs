@@ -52,6 +52,9 @@ fn cluster_config(plan: &Plan, planted: Option<&Planted>) -> Result<ClusterConfi
         heartbeat_ms: spec.heartbeat_ms,
         election_timeout_ms: spec.election_timeout_ms,
         transport: spec.transport,
+        peer_delay_us: spec.peer_delay_us.into(),
+        client_delay_us: spec.client_delay_us.into(),
+        disk_us: spec.disk_us.into(),
         planted: planted.and_then(Planted::cluster),
         ..ClusterConfig::default()
     })
@@ -96,7 +99,7 @@ async fn live(
         }
     }
     world.sleep_until_ns(plan.calm_at_ms * MS).await;
-    world.calm();
+    world.calm(&plan.lasting());
     world.sleep_until_ns(plan.duration_ms * MS).await;
     world.record(Node::World, What::Note("the run ends".into()));
     world.finish().await;

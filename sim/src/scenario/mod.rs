@@ -44,6 +44,9 @@ pub struct Scenario {
     /// Once calm, every ask is answered within this time.
     #[serde(default = "default_progress_s")]
     pub progress_s: u64,
+    /// Whether each seed draws its own cluster and clients, or all have those of the file.
+    #[serde(default)]
+    pub profile: Profile,
     /// Whether an invariant is expected to break.
     #[serde(default)]
     pub expect: Expect,
@@ -62,6 +65,18 @@ pub struct Scenario {
     /// What goes wrong.
     #[serde(default)]
     pub faults: FaultSpec,
+}
+
+/// Who decides on sizes, versions, times and clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// The file: each seed has its cluster and clients, and at the end everything heals.
+    #[default]
+    Fixed,
+    /// The seed: members, clients, names, sessions, times to live, timings, latencies, clocks and etcd's release are drawn,
+    /// around what the file says. At the end of every other seed only a majority of the members heals, and some clients.
+    Swarm,
 }
 
 /// What a campaign of a scenario is expected to be.
@@ -89,6 +104,12 @@ pub struct ClusterSpec {
     pub election_timeout_ms: u64,
     /// How clients talk to members: `direct`, or `grpc`.
     pub transport: Transport,
+    /// A message between two members is under way so many microseconds.
+    pub peer_delay_us: Span,
+    /// A message between a client and a member is under way so many microseconds.
+    pub client_delay_us: Span,
+    /// A member takes so many microseconds to make an entry durable.
+    pub disk_us: Span,
 }
 
 impl Default for ClusterSpec {
@@ -99,6 +120,9 @@ impl Default for ClusterSpec {
             heartbeat_ms: 100,
             election_timeout_ms: 1000,
             transport: Transport::Direct,
+            peer_delay_us: [100, 600],
+            client_delay_us: [100, 800],
+            disk_us: [50, 500],
         }
     }
 }

@@ -74,6 +74,13 @@ fn cluster(scenario: &Scenario) -> Verdict {
             ),
         );
     }
+    for (field, delay_us) in [
+        ("cluster.peer_delay_us", cluster.peer_delay_us),
+        ("cluster.client_delay_us", cluster.client_delay_us),
+        ("cluster.disk_us", cluster.disk_us),
+    ] {
+        span(field, delay_us, 1, 1_000_000)?;
+    }
     Ok(())
 }
 

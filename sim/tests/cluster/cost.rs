@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::world::*;
 use tenure::{Mutex, Session};
 use tenure_sim::cluster::{ClientConfig, ClientEnv, ClusterConfig};
+use tenure_sim::fault::Lasting;
 use tenure_sim::history::What;
 use tenure_sim::streams::Streams;
 
@@ -46,7 +47,7 @@ fn measure(name: &str, faults: bool) {
             }
             let plan = if faults { draw_plan(seed, 3, 5) } else { Vec::new() };
             run_plan(&world, &plan, 60_000).await;
-            world.calm();
+            world.calm(&Lasting::default());
             world.events_happened()
         });
         events += happened;

@@ -1,6 +1,7 @@
 //! Every fault at once: determinism, linearizable reads, nothing lost.
 
 use tenure_sim::cluster::{ClientConfig, ClusterConfig, Planted, World};
+use tenure_sim::fault::Lasting;
 use tenure_sim::history::History;
 use tenure_sim::store::EtcdVersion;
 
@@ -14,7 +15,7 @@ fn storm(seed: u64, config: ClusterConfig) -> (World, History) {
         }
         let plan = draw_plan(seed, world.members().len() as u32, 4);
         run_plan(&world, &plan, 60_000).await;
-        world.calm();
+        world.calm(&Lasting::default());
         world.sleep_until_ns(75_000 * MS).await;
         assert!(world.leader().is_some());
         let members = world.members();
