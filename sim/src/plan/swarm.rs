@@ -13,11 +13,11 @@ use crate::streams::Streams;
 
 /// The releases that keep what the invariants ask: before them an old leader's revocations go through
 /// (etcd 12528, 15247), and a watch from a compacted revision misses its deletions (etcd 18089).
-const RELEASES: [(fn(u16) -> EtcdVersion, [u64; 2]); 4] = [
-    (EtcdVersion::V3_4, [34, 45]),
-    (EtcdVersion::V3_5, [16, 34]),
-    (EtcdVersion::V3_6, [0, 15]),
-    (EtcdVersion::V3_7, [0, 2]),
+const RELEASES: [[EtcdVersion; 2]; 4] = [
+    [EtcdVersion::V3_4(34), EtcdVersion::V3_4(45)],
+    [EtcdVersion::V3_5(16), EtcdVersion::V3_5(34)],
+    [EtcdVersion::V3_6(0), EtcdVersion::V3_6(15)],
+    [EtcdVersion::V3_7(0), EtcdVersion::V3_7(2)],
 ];
 
 /// No more sessions than this contend in one run.
@@ -30,7 +30,7 @@ pub(super) fn draw<'a>(scenario: &'a Scenario, streams: &Streams) -> Cow<'a, Sce
     }
     let mut drawn = scenario.clone();
     let stream = |name: &str| streams.stream(&format!("swarm-{name}"));
-    drawn.cluster.version = release(&mut stream("version")).to_string();
+    drawn.cluster.version = release(&mut stream("version"));
     drawn.cluster.members = members(&mut stream("members"));
     timings(&mut drawn, &mut stream("timings"));
     latencies(&mut drawn, &mut stream("latencies"));
@@ -48,9 +48,9 @@ fn small(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn release(rng: &mut ChaCha8Rng) -> EtcdVersion {
-    let (line, patches) = RELEASES[within(rng, [0, 3]) as usize];
-    line(u16::try_from(within(rng, patches)).unwrap_or(0))
+fn release(rng: &mut ChaCha8Rng) -> String {
+    let [first, last] = RELEASES[within(rng, [0, 3]) as usize];
+    format!("{}.{}", first.line(), within(rng, [first.patch().into(), last.patch().into()]))
 }
 
 fn members(rng: &mut ChaCha8Rng) -> u32 {

@@ -56,7 +56,6 @@ fn cluster_config(plan: &Plan, planted: Option<&Planted>) -> Result<ClusterConfi
         client_delay_us: spec.client_delay_us.into(),
         disk_us: spec.disk_us.into(),
         planted: planted.and_then(Planted::cluster),
-        ..ClusterConfig::default()
     })
 }
 
