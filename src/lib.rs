@@ -21,6 +21,11 @@
 //!   that its successor has renewed (etcd 15247; much rarer since 3.4.31 and 3.5.13, seen on 3.7.2 all the same). The holder learns
 //!   of it with its next renewal, or by a transaction that does not commit; the token holds.
 //!
+//! - **Not: that a proxy may send writes twice.** gRPC sends a request once, and what this crate repeats it makes safe to repeat. A
+//!   proxy between it and etcd that retries by itself may do so with reads, renewals, revocations and releases. One that does with
+//!   other writes can bring a contender back into line after it has left, with a key that nobody waits with: all behind
+//!   it then wait until that session ends. Retries of writes are to be off there.
+//!
 //! # Fencing
 //!
 //! [`Tenure::fencing_token`] grows from holder to holder. Either let what the lock protects refuse any token lower than

@@ -27,6 +27,20 @@ pub struct Lasting {
     pub nodes: BTreeSet<Node>,
 }
 
+/// How members are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outage {
+    /// Their processes die.
+    Crash,
+    /// They stand still.
+    Pause,
+}
+
+fn yes() -> bool {
+    true
+}
+
 /// What goes wrong. Links have a direction: from one node to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -70,8 +84,8 @@ pub enum Fault {
         /// At most this much longer.
         max_ms: u64,
     },
-    /// Each request on these links arrives twice with this probability, the second time up to `max_ms` later.
-    /// A proxy, or a client library that retries, does this.
+    /// Each request on these links arrives twice with this probability, the second time up to `max_ms` later, and whichever
+    /// answer to a read or renewal comes first is taken. A proxy that retries does this.
     Duplicate {
         /// The links, each from a client to a member.
         links: Vec<(Node, Node)>,
@@ -79,6 +93,10 @@ pub enum Fault {
         per_mille: u32,
         /// The second comes at most this much later.
         max_ms: u64,
+        /// Any request; else only what is as good twice: reads, renewals, revocations, and transactions that delete
+        /// what they compare.
+        #[serde(default = "yes")]
+        writes: bool,
     },
     /// A write is applied but its answer to this client is lost, with this probability.
     AnswerLost {
@@ -106,6 +124,26 @@ pub enum Fault {
         /// The member.
         node: Node,
         /// How much later.
+        max_ms: u64,
+    },
+    /// A member loses power in the middle of an append: it dies when it next appends to its log, before that is durable,
+    /// and starts anew at the end without what was not.
+    PowerLoss {
+        /// The member.
+        node: Node,
+    },
+    /// So many members are lost at once that the rest is no majority.
+    MajorityLoss {
+        /// The members.
+        members: Vec<Node>,
+        /// How they are lost.
+        outage: Outage,
+    },
+    /// What this member's watches tell of changes comes up to this much later, in order, while all else comes in time.
+    WatchLag {
+        /// The member.
+        node: Node,
+        /// At most this much later.
         max_ms: u64,
     },
     /// The leader hands leadership to another member. No duration.
@@ -145,11 +183,15 @@ impl Fault {
             Self::Flap { .. } => "flap",
             Self::Loss { .. } => "loss",
             Self::Delay { .. } => "delay",
-            Self::Duplicate { .. } => "duplicate",
+            Self::Duplicate { writes: false, .. } => "duplicate",
+            Self::Duplicate { .. } => "duplicate-writes",
             Self::AnswerLost { .. } => "answer-lost",
             Self::ClockDrift { .. } => "clock-drift",
             Self::ClockJump { .. } => "clock-jump",
             Self::SlowCommit { .. } => "slow-commit",
+            Self::PowerLoss { .. } => "power-loss",
+            Self::MajorityLoss { .. } => "majority-loss",
+            Self::WatchLag { .. } => "watch-lag",
             Self::LeaderChange => "leader-change",
             Self::Compact { .. } => "compact",
             Self::NoSpace => "no-space",
@@ -173,10 +215,14 @@ pub const NAMES: &[&str] = &[
     "loss",
     "delay",
     "duplicate",
+    "duplicate-writes",
     "answer-lost",
     "clock-drift",
     "clock-jump",
     "slow-commit",
+    "power-loss",
+    "majority-loss",
+    "watch-lag",
     "leader-change",
     "compact",
     "no-space",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use rand::RngExt;
-use tenure::kv::Request;
+use tenure::kv::{Op, Request};
 
 use super::core::{Core, Held, MS};
 use super::event::{Event, Incoming};
@@ -74,7 +74,8 @@ impl Core {
         let (from, to) = (self.client_node(incoming.client), incoming.member);
         match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(from, to)) {
             Passage::Arrives(delay_ns) => {
-                if let Some(later_ns) = self.links.doubles(from, to, self.draws.link(from, to)) {
+                let repeatable = is_repeatable(&incoming.request);
+                if let Some(later_ns) = self.links.doubles(from, to, repeatable, self.draws.link(from, to)) {
                     self.record_network(&incoming, "request doubled");
                     let double =
                         Incoming { double: true, request: Arc::clone(&incoming.request), ..*incoming };
@@ -147,11 +148,12 @@ impl Core {
     }
 
     fn carry_answer(&mut self, member: usize, asker: Asker, outcome: Outcome) {
-        if asker.double || !self.calls.contains_key(&asker.call) {
+        let Some(call) = self.calls.get(&asker.call) else { return };
+        if asker.double && is_write(&call.request) {
             return;
         }
         let (from, to) = (member, self.client_node(asker.client));
-        let event = Event::Answer { call: asker.call, outcome: Arc::new(outcome) };
+        let event = Event::Answer { call: asker.call, outcome: Arc::new(outcome), double: asker.double };
         match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(from, to)) {
             Passage::Arrives(delay_ns) => self.schedule(delay_ns, event),
             Passage::Cut if self.draws.link(from, to).random_bool(0.5) => {
@@ -165,12 +167,17 @@ impl Core {
     }
 
     /// The answer reaches the client's process, which may be standing still.
-    pub(crate) fn deliver_answer(&mut self, call: u64, outcome: Arc<Outcome>) {
-        if let Some(call) = self.calls.get_mut(&call)
+    pub(crate) fn deliver_answer(&mut self, id: u64, outcome: Arc<Outcome>, double: bool) {
+        if let Some(call) = self.calls.get_mut(&id)
             && call.outcome.is_none()
         {
             call.outcome = Some(outcome);
-            if let Some(waker) = call.waker.take() {
+            let (client, waker) = (call.client, call.waker.take());
+            if double {
+                let did = "answered by the double";
+                self.record(Node::Client(client as u32), What::Network { call: id, did });
+            }
+            if let Some(waker) = waker {
                 self.wake(waker);
             }
         }
@@ -237,6 +244,20 @@ pub(crate) fn is_write(request: &Request) -> bool {
         | Request::LeaseTimeToLive { .. }
         | Request::LeaseLeases
         | Request::Status => false,
+    }
+}
+
+/// Whether a request is as good twice, however late: it changes nothing, or only ends what it names.
+fn is_repeatable(request: &Request) -> bool {
+    match request {
+        Request::Txn(txn) => {
+            !is_write(request)
+                || !txn.compares.is_empty()
+                    && txn.failure.iter().all(|op| matches!(op, Op::Range(_)))
+                    && txn.success.iter().all(|op| matches!(op, Op::Range(_) | Op::Delete(_)))
+        }
+        Request::LeaseRevoke { .. } => true,
+        other => !is_write(other),
     }
 }
 

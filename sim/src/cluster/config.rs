@@ -24,6 +24,9 @@ pub struct ClusterConfig {
     pub client_delay_us: Span,
     /// How long a member takes to make an entry durable, in microseconds.
     pub disk_us: Span,
+    /// At least so many applied entries stay in a leader's log, twice as many at most: etcd's `--snapshot-count` and
+    /// `--snapshot-catchup-entries` in one.
+    pub catch_up_entries: usize,
     /// A wrong behaviour, put in on purpose: a scenario's checks must find it.
     pub planted: Option<Planted>,
 }
@@ -85,6 +88,7 @@ impl Default for ClusterConfig {
             peer_delay_us: Span { min: 100, max: 600 },
             client_delay_us: Span { min: 100, max: 800 },
             disk_us: Span { min: 50, max: 500 },
+            catch_up_entries: 5_000,
             planted: None,
         }
     }

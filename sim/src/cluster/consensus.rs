@@ -21,11 +21,7 @@ const FIRST_TERM: u64 = 2;
 impl Core {
     /// The cluster at the beginning: all up, one leads.
     pub(crate) fn found_cluster(&mut self, count: usize) {
-        let store = Store::new(StoreConfig {
-            version: self.config.version,
-            min_lease_ttl_s: min_lease_ttl_s(self.config.election_timeout_ms),
-            ..StoreConfig::default()
-        });
+        let store = self.new_store();
         let first = Arc::new(Entry { term: FIRST_TERM, payload: Payload::Empty });
         self.committed.push(Arc::clone(&first));
         for index in 0..count {
@@ -74,27 +70,28 @@ impl Core {
     }
 
     /// How long until what a member appends now is durable: never before what it appended earlier.
-    fn disk_ns(&mut self, member: usize) -> u64 {
-        let slow_ns = self.members[member].slow_disk_ns;
-        let extra_ns = if slow_ns > 0 { self.draws.disk(member).random_range(0..=slow_ns) } else { 0 };
-        let takes_ns = draw_us(self.draws.disk(member), self.config.disk_us) + extra_ns;
-        let member = &mut self.members[member];
+    fn disk_ns(&mut self, me: usize) -> u64 {
+        let slow_ns = self.members[me].slow_disk_ns;
+        let extra_ns = if slow_ns > 0 { self.draws.disk(me).random_range(0..=slow_ns) } else { 0 };
+        let takes_ns = draw_us(self.draws.disk(me), self.config.disk_us) + extra_ns;
+        let member = &mut self.members[me];
         member.disk_done_ns = member.disk_done_ns.max(self.now_ns + takes_ns);
-        member.disk_done_ns - self.now_ns
+        let wait_ns = member.disk_done_ns - self.now_ns;
+        if member.power_losses > 0 {
+            let at_ns = self.draws.disk(me).random_range(0..=wait_ns);
+            self.schedule_local(at_ns, me, Local::PowerFails);
+        }
+        wait_ns
     }
 
     /// Sends one message between members; whether it is under way.
     pub(crate) fn send_peer(&mut self, from: usize, to: usize, message: PeerMessage) -> bool {
-        self.send_peer_after(0, from, to, message)
-    }
-
-    fn send_peer_after(&mut self, wait_ns: u64, from: usize, to: usize, message: PeerMessage) -> bool {
         if !self.members[to].is_up() {
             return false;
         }
         match self.links.pass(from, to, self.config.peer_delay_us, self.draws.link(from, to)) {
             Passage::Arrives(delay_ns) => {
-                self.schedule(wait_ns + delay_ns, Event::Peer { from, to, message: Box::new(message) });
+                self.schedule(delay_ns, Event::Peer { from, to, message: Box::new(message) });
                 true
             }
             Passage::Lost => {
@@ -125,6 +122,11 @@ impl Core {
             }
             PeerMessage::AppendAck { term, matched, commit } => {
                 self.append_acked(me, from, term, matched, commit);
+            }
+            PeerMessage::Snapshot { term, index, last_term, store } => {
+                if self.heed_leader(me, from, term) {
+                    self.take_snapshot(me, from, (index, last_term), &store);
+                }
             }
             PeerMessage::Commit { term, commit } => {
                 if self.heed_leader(me, from, term) {
@@ -182,17 +184,109 @@ impl Core {
             index += 1;
             if index <= member.log.len() && member.term_at(index) != entry.term {
                 assert!(index > member.commit, "a committed entry would be overwritten");
-                member.log.truncate(index - 1);
+                member.cut_log(self.now_ns, index - 1);
             }
             if index > member.log.len() {
                 member.log.push(entry);
             }
         }
-        let committed = member.commit;
-        let wait_ns = if wrote { self.disk_ns(me) } else { 0 };
-        let answer = PeerMessage::AppendAck { term, matched: Some(index), commit: committed };
-        self.send_peer_after(wait_ns, me, from, answer);
+        if wrote {
+            self.disk_ns(me);
+            self.members[me].appended(index);
+        }
+        self.acknowledge_once_durable(me, from, index);
         self.commit_to(me, commit.min(index));
+    }
+
+    /// A leader is told of no entry that its follower could still lose.
+    fn acknowledge_once_durable(&mut self, me: usize, to: usize, matched: usize) {
+        let member = &mut self.members[me];
+        let term = member.term;
+        if matched <= member.durable(self.now_ns) {
+            return self.acknowledge(me, to, term, matched);
+        }
+        let wait_ns = member.disk_done_ns.saturating_sub(self.now_ns);
+        self.schedule_local(wait_ns, me, Local::Acknowledge { to, term, matched });
+    }
+
+    pub(crate) fn acknowledge(&mut self, me: usize, to: usize, term: u64, matched: usize) {
+        let member = &self.members[me];
+        if member.term == term {
+            let answer = PeerMessage::AppendAck { term, matched: Some(matched), commit: member.commit };
+            self.send_peer(me, to, answer);
+        }
+    }
+
+    /// A leader keeps the log from behind this index: what was applied long ago is in its snapshot.
+    fn compacted_to(&self, me: usize) -> usize {
+        let keep = self.config.catch_up_entries.max(1);
+        (self.members[me].applied / keep * keep).saturating_sub(keep)
+    }
+
+    /// A follower lacks what the leader does not have any more.
+    fn send_snapshot(&mut self, me: usize, to: usize) {
+        let member = &self.members[me];
+        let index = member.applied;
+        let message = PeerMessage::Snapshot {
+            term: member.term,
+            index,
+            last_term: member.term_at(index),
+            store: Arc::new(member.store.clone()),
+        };
+        if self.send_peer(me, to, message) {
+            let progress = &mut self.members[me].progress[to];
+            progress.next = index + 1;
+            progress.commit_told = progress.commit_told.max(index);
+        }
+    }
+
+    /// Takes over the leader's state, unless what it stands for is here already (`restore` in etcd's `raft.go`,
+    /// `applySnapshot` in `server.go`): watches go on from where they are, and whoever waits for a write that is in it is never told.
+    fn take_snapshot(&mut self, me: usize, from: usize, (index, last_term): (usize, u64), store: &Store) {
+        let member = &mut self.members[me];
+        if index <= member.commit {
+            return self.acknowledge_once_durable(me, from, index);
+        }
+        if index <= member.log.len() && member.term_at(index) == last_term {
+            self.acknowledge_once_durable(me, from, index);
+            return self.commit_to(me, index);
+        }
+        member.cut_log(self.now_ns, member.commit);
+        member.log = self.committed[..index].to_vec();
+        member.commit = index;
+        member.applied = index;
+        member.store = store.clone();
+        member.hub.restore();
+        let revision = member.store.revision();
+        self.record_member(me, What::Restored { revision });
+        self.disk_ns(me);
+        self.members[me].appended(index);
+        self.acknowledge_once_durable(me, from, index);
+        self.arm_watch_sync(me);
+        self.serve_applied_reads(me);
+    }
+
+    /// The state after the entries up to `index`, as a member that starts anew from them has it.
+    pub(crate) fn store_at(&self, index: usize) -> Store {
+        let mut store = self.new_store();
+        for entry in &self.committed[..index] {
+            match &entry.payload {
+                Payload::Empty => {}
+                Payload::NoSpace(on) => store.set_no_space(*on),
+                Payload::Write(proposal) => {
+                    store.apply(&proposal.request);
+                }
+            }
+        }
+        store
+    }
+
+    fn new_store(&self) -> Store {
+        Store::new(StoreConfig {
+            version: self.config.version,
+            min_lease_ttl_s: min_lease_ttl_s(self.config.election_timeout_ms),
+            ..StoreConfig::default()
+        })
     }
 
     fn append_acked(&mut self, me: usize, from: usize, term: u64, matched: Option<usize>, commit: usize) {
@@ -223,6 +317,9 @@ impl Core {
         }
         let member = &self.members[me];
         let prev_index = member.progress[to].next - 1;
+        if prev_index < self.compacted_to(me) {
+            return self.send_snapshot(me, to);
+        }
         let message = PeerMessage::Append {
             term: member.term,
             prev_index,
@@ -268,6 +365,7 @@ impl Core {
         member.log.push(Arc::new(Entry { term, payload }));
         let index = member.log.len();
         let disk_ns = self.disk_ns(me);
+        self.members[me].appended(index);
         self.schedule_local(disk_ns, me, Local::Synced { term, index });
         for to in 0..self.members.len() {
             if to != me {

@@ -176,7 +176,7 @@ impl Core {
                 }
             }
             Event::Request(incoming) => self.serve(&incoming),
-            Event::Answer { call, outcome } => self.deliver_answer(call, outcome),
+            Event::Answer { call, outcome, double } => self.deliver_answer(call, outcome, double),
             Event::WatchOpens { watch, .. } => self.create_watch(watch),
             Event::WatchProgress { watch, .. } => self.tell_progress(watch),
             Event::WatchTold { watch } => self.deliver_watch(watch),
@@ -194,6 +194,8 @@ impl Core {
     fn happen_within(&mut self, member: usize, what: Local) {
         match what {
             Local::Synced { term, index } => self.synced(member, term, index),
+            Local::Acknowledge { to, term, matched } => self.acknowledge(member, to, term, matched),
+            Local::PowerFails => self.power_fails(member),
             Local::ElectionTimeout { generation } => self.election_timeout(member, generation),
             Local::QuorumTimeout { generation } => self.quorum_timeout(member, generation),
             Local::Leaderless { generation } => self.leaderless(member, generation),

@@ -236,9 +236,13 @@ impl Core {
         member.role = Role::Leader;
         member.progress =
             vec![Progress { matched: 0, next: last + 1, commit_told: 0, resync_armed: false }; count];
-        member.synced = last;
+        member.synced = member.durable(self.now_ns);
         member.promoted = false;
         let term = member.term;
+        let disk_ns = member.disk_done_ns.saturating_sub(self.now_ns);
+        if member.synced < last {
+            self.schedule_local(disk_ns, me, Local::Synced { term, index: last });
+        }
         self.record_member(me, What::Leads { term });
         self.set_leader(me, Some(me));
         self.append(me, Payload::Empty);

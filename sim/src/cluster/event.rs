@@ -17,7 +17,7 @@ pub(crate) enum Event {
     /// A request reaches a member.
     Request(Arc<Incoming>),
     /// The answer to a call reaches the client.
-    Answer { call: u64, outcome: Arc<Outcome> },
+    Answer { call: u64, outcome: Arc<Outcome>, double: bool },
     /// The request to open a watch reaches its member.
     WatchOpens { watch: u64, member: usize },
     /// The request for a watch's progress reaches its member.
@@ -50,6 +50,10 @@ pub(crate) struct Incoming {
 pub(crate) enum Local {
     /// A leader's own log is durable up to here.
     Synced { term: u64, index: usize },
+    /// A follower's log is durable up to here, as its leader is now told.
+    Acknowledge { to: usize, term: u64, matched: usize },
+    /// Its power fails, if that is still to be.
+    PowerFails,
     /// It has heard of no leader for too long.
     ElectionTimeout { generation: u32 },
     /// As a leader it has not heard of a majority for too long.

@@ -9,7 +9,7 @@ use super::core::{Core, MS};
 use super::event::Event;
 use super::links::Link;
 use super::peer::Proposal;
-use crate::fault::{Fault, Lasting};
+use crate::fault::{Fault, Lasting, Outage};
 use crate::history::What;
 use crate::node::Node;
 
@@ -21,8 +21,8 @@ pub(crate) struct ActiveFaults {
 
 struct Active {
     fault: Fault,
-    /// Of a flapping link: whether it is cut now.
-    cut: bool,
+    /// Of a flapping link: whether it is cut now. Of a power loss: whether it has come.
+    on: bool,
     generation: u32,
 }
 
@@ -54,13 +54,22 @@ impl Core {
     pub(crate) fn inject(&mut self, index: usize, fault: &Fault) {
         self.record(Node::World, What::FaultBegins { index, fault: fault.clone() });
         if lasts(fault) {
-            let active = Active { fault: fault.clone(), cut: false, generation: 0 };
+            let active = Active { fault: fault.clone(), on: false, generation: 0 };
             self.faults.by_index.insert(index, active);
         }
         match fault {
             Fault::Crash { node } => self.crash(*node),
             Fault::Pause { node } => self.pause(*node),
             Fault::Flap { .. } => self.flap(index, 0),
+            Fault::PowerLoss { node } => self.await_power_loss(*node, true),
+            Fault::MajorityLoss { members, outage } => {
+                for &node in members {
+                    match outage {
+                        Outage::Crash => self.crash(node),
+                        Outage::Pause => self.pause(node),
+                    }
+                }
+            }
             Fault::ClockJump { node, ahead_ms } => self.jump_clock(*node, *ahead_ms),
             Fault::LeaderChange => self.transfer_leadership(),
             Fault::Compact { keep } => self.compact(*keep),
@@ -76,8 +85,18 @@ impl Core {
             Fault::Crash { node } => self.restart(*node),
             Fault::Pause { node } => self.resume(*node),
             Fault::Flap { links, .. } => {
-                if active.cut {
+                if active.on {
                     self.cut(links, false);
+                }
+            }
+            Fault::PowerLoss { node } if active.on => self.restart(*node),
+            Fault::PowerLoss { node } => self.await_power_loss(*node, false),
+            Fault::MajorityLoss { members, outage } => {
+                for &node in members {
+                    match outage {
+                        Outage::Crash => self.restart(node),
+                        Outage::Pause => self.resume(node),
+                    }
                 }
             }
             other => self.change_state(other, false),
@@ -112,7 +131,8 @@ impl Core {
             Fault::Delay { links, max_ms } => {
                 self.change_links(links, |link| add_ns(&mut link.delay_max_ns, *max_ms, on));
             }
-            Fault::Duplicate { links, per_mille, max_ms } => self.change_links(links, |link| {
+            Fault::Duplicate { links, per_mille, max_ms, writes } => self.change_links(links, |link| {
+                add(&mut link.duplicate_writes, u32::from(*writes), on);
                 add(&mut link.duplicate_per_mille, *per_mille, on);
                 add_ns(&mut link.duplicate_max_ns, *max_ms, on);
             }),
@@ -126,6 +146,11 @@ impl Core {
                 let slow_ns = self.faults.slow_disk_ms(*node) * MS;
                 if let Some(member) = self.member_of(*node) {
                     self.members[member].slow_disk_ns = slow_ns;
+                }
+            }
+            Fault::WatchLag { node, max_ms } => {
+                if let Some(member) = self.member_of(*node) {
+                    add_ns(&mut self.members[member].watch_lag_ns, *max_ms, on);
                 }
             }
             Fault::NoSpace => {
@@ -182,9 +207,9 @@ impl Core {
         if active.generation != generation {
             return;
         }
-        active.cut = !active.cut;
+        active.on = !active.on;
         active.generation += 1;
-        let (on, generation) = (active.cut, active.generation);
+        let (on, generation) = (active.on, active.generation);
         self.cut(&links, on);
         self.schedule(period_ms.max(1) * MS, Event::Flap { index, generation });
     }
@@ -231,6 +256,32 @@ impl Core {
         self.reset_watches(me);
         self.members[me].lose_memory();
         self.shaken = true;
+    }
+
+    fn await_power_loss(&mut self, node: Node, on: bool) {
+        if let Some(me) = self.member_of(node) {
+            add(&mut self.members[me].power_losses, 1, on);
+        }
+    }
+
+    /// The member has appended, and dies before that is durable, if a power loss waits for that.
+    pub(crate) fn power_fails(&mut self, me: usize) {
+        let node = Node::Member(me as u32);
+        let waits = |active: &&mut Active| !active.on && active.fault == Fault::PowerLoss { node };
+        let Some(active) = self.faults.by_index.values_mut().find(waits) else { return };
+        active.on = true;
+        self.await_power_loss(node, false);
+        let member = &mut self.members[me];
+        let (had, durable) = (member.log.len(), member.durable(self.now_ns));
+        member.cut_log(self.now_ns, durable);
+        member.commit = member.commit.min(durable);
+        if member.applied > durable {
+            let store = self.store_at(durable);
+            let member = &mut self.members[me];
+            (member.applied, member.store) = (durable, store);
+        }
+        self.record(node, What::LostTail { entries: had - durable });
+        self.crash(node);
     }
 
     fn restart(&mut self, node: Node) {

@@ -19,6 +19,8 @@ pub(crate) struct Link {
     pub(crate) duplicate_per_mille: u32,
     /// The double comes at most this much later.
     pub(crate) duplicate_max_ns: u64,
+    /// How many faults want any request doubled, and not only what is as good twice.
+    pub(crate) duplicate_writes: u32,
 }
 
 /// What becomes of one message.
@@ -89,8 +91,17 @@ impl Links {
     }
 
     /// Draws whether a request is doubled, and then how much later the double comes.
-    pub(crate) fn doubles(&self, from: usize, to: usize, rng: &mut ChaCha8Rng) -> Option<u64> {
+    pub(crate) fn doubles(
+        &self,
+        from: usize,
+        to: usize,
+        repeatable: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<u64> {
         let link = &self.from_to[from][to];
+        if !repeatable && link.duplicate_writes == 0 {
+            return None;
+        }
         happens(rng, link.duplicate_per_mille).then(|| rng.random_range(0..=link.duplicate_max_ns))
     }
 }

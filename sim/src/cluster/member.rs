@@ -34,6 +34,13 @@ pub(crate) struct Member {
     pub(crate) slow_disk_ns: u64,
     /// When all that it has appended is durable.
     pub(crate) disk_done_ns: u64,
+    /// Up to where its log is durable for certain, and when which later index will be, in order.
+    durable: usize,
+    unsynced: VecDeque<(u64, usize)>,
+    /// How many power losses wait for its next append.
+    pub(crate) power_losses: u32,
+    /// At most this much later its watches tell of changes.
+    pub(crate) watch_lag_ns: u64,
 
     pub(crate) term: u64,
     pub(crate) voted_for: Option<usize>,
@@ -178,6 +185,10 @@ impl Member {
             clock: Clock::new(0, 0),
             slow_disk_ns: 0,
             disk_done_ns: 0,
+            durable: applied,
+            unsynced: VecDeque::new(),
+            power_losses: 0,
+            watch_lag_ns: 0,
             term,
             voted_for: None,
             log,
@@ -230,6 +241,29 @@ impl Member {
         self.role == Role::Leader
     }
 
+    /// Up to where its log is durable by now.
+    pub(crate) fn durable(&mut self, now_ns: u64) -> usize {
+        while let Some(&(_, index)) = self.unsynced.front().filter(|(at_ns, _)| *at_ns <= now_ns) {
+            self.durable = index;
+            self.unsynced.pop_front();
+        }
+        self.durable
+    }
+
+    /// What it has appended up to here is durable when the disk is done.
+    pub(crate) fn appended(&mut self, index: usize) {
+        self.unsynced.push_back((self.disk_done_ns, index));
+    }
+
+    /// The log ends here: what was behind is gone.
+    pub(crate) fn cut_log(&mut self, now_ns: u64, index: usize) {
+        self.durable = self.durable(now_ns).min(index);
+        for (_, appended) in &mut self.unsynced {
+            *appended = (*appended).min(index);
+        }
+        self.log.truncate(index);
+    }
+
     /// The term of the entry at `index`; 0 before the first.
     pub(crate) fn term_at(&self, index: usize) -> u64 {
         index.checked_sub(1).and_then(|place| self.log.get(place)).map_or(0, |entry| entry.term)
@@ -268,6 +302,8 @@ impl Member {
         self.boot = lost.boot + 1;
         self.clock = lost.clock;
         self.slow_disk_ns = lost.slow_disk_ns;
+        self.power_losses = lost.power_losses;
+        self.watch_lag_ns = lost.watch_lag_ns;
         self.voted_for = lost.voted_for;
         self.commit = lost.commit;
         self.applied = lost.applied;

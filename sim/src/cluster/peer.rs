@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tenure::kv::Request;
 
+use crate::store::Store;
+
 /// One entry of the replicated log; its place is its index.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -42,6 +44,8 @@ pub(crate) enum PeerMessage {
     Append { term: u64, prev_index: usize, prev_term: u64, entries: Vec<Arc<Entry>>, commit: usize },
     /// Raft's MsgAppResp: the log matches up to `matched`, or (`None`) does not; `commit` is always safe to go on from.
     AppendAck { term: u64, matched: Option<usize>, commit: usize },
+    /// Raft's MsgSnap: the state after `index`, the last entry that it stands for, which was of `last_term`.
+    Snapshot { term: u64, index: usize, last_term: u64, store: Arc<Store> },
     /// What Raft tells by heartbeat: committed up to here, which the receiver is known to have.
     Commit { term: u64, commit: usize },
     /// Raft's MsgVote and MsgPreVote (`pre`: `term` is then the one after the sender's); `forced` by a leader's transfer.

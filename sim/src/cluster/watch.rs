@@ -135,7 +135,7 @@ impl Core {
         self.arm_watch_sync(me);
     }
 
-    fn arm_watch_sync(&mut self, me: usize) {
+    pub(crate) fn arm_watch_sync(&mut self, me: usize) {
         let member = &mut self.members[me];
         if member.hub.has_unsynced() && !std::mem::replace(&mut member.watch_sync_armed, true) {
             let gone_ns = (self.now_ns + member.scan_phase_ns) % SYNC_NS;
@@ -182,9 +182,12 @@ impl Core {
         if watch.flow != Flow::Flows {
             return watch.backlog.push(told);
         }
+        let tells = told.as_ref().is_ok_and(|message| !message.events.is_empty());
+        let most_ns = self.members[from].watch_lag_ns;
+        let lag_ns = if tells && most_ns > 0 { self.draws.member(from).random_range(0..=most_ns) } else { 0 };
         let delay_ns = match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(from, to))
         {
-            Passage::Arrives(delay_ns) => delay_ns,
+            Passage::Arrives(delay_ns) => delay_ns + lag_ns,
             Passage::Lost if self.draws.link(from, to).random_bool(0.5) => {
                 self.draws.link(from, to).random_range(RETRANSMIT_MS) * MS
             }

@@ -158,6 +158,16 @@ pub enum What {
         /// The lease.
         lease: i64,
     },
+    /// This member lost power, and with it what it had appended to its log and not made durable.
+    LostTail {
+        /// So many entries.
+        entries: usize,
+    },
+    /// This member was so far behind that the leader had compacted its log: it took over the leader's state.
+    Restored {
+        /// Its revision.
+        revision: i64,
+    },
     /// A write was committed: this is the one order of all writes. Recorded once, by the member that committed first.
     Committed {
         /// The store's revision after it.

@@ -1,10 +1,11 @@
 //! Draws the faults of a plan: a random subset of those that the scenario weighs (swarm testing: a fault that is always
 //! there hides what happens without it), then one after another at random times with random targets.
 
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::draw::{chance, choices, drift, skewed, weighted, within};
-use crate::fault::{Fault, TimedFault};
+use crate::fault::{Fault, Outage, TimedFault};
 use crate::node::Node;
 use crate::scenario::Scenario;
 
@@ -17,12 +18,18 @@ pub(super) fn draw(scenario: &Scenario, rng: &mut ChaCha8Rng) -> Vec<TimedFault>
     let mut at_ms = skewed(rng, scenario.faults.gap_ms);
     while at_ms < calm_at_ms {
         let Some(name) = weighted(rng, &swarm) else { break };
-        let for_ms = skewed(rng, scenario.faults.lasting_ms).min(calm_at_ms - at_ms);
+        let for_ms = lasting_ms(scenario, name, rng).min(calm_at_ms - at_ms);
         let target = Targets { scenario, rng };
         faults.push(TimedFault { at_ms, for_ms, fault: target.fault(name, for_ms) });
         at_ms += within(rng, scenario.faults.gap_ms).max(1);
     }
     faults
+}
+
+fn lasting_ms(scenario: &Scenario, name: &str, rng: &mut ChaCha8Rng) -> u64 {
+    let drawn_ms = skewed(rng, scenario.faults.lasting_ms);
+    // What matters is what comes after: no lease outlives it.
+    if name == "majority-loss" { scenario.longest_lease_ms() + drawn_ms.min(3_000) } else { drawn_ms }
 }
 
 /// Half of the faults, each with a random share of its weight; now and then all, or none.
@@ -62,11 +69,18 @@ impl Targets<'_> {
             }
             "loss" => Fault::Loss { links: self.some_links(), per_mille: self.per_mille(10, 600) },
             "delay" => Fault::Delay { links: self.some_links(), max_ms: skewed(self.rng, [2, 3_000]) },
-            "duplicate" => Fault::Duplicate {
+            "duplicate" | "duplicate-writes" => Fault::Duplicate {
                 links: self.requests(),
                 per_mille: self.per_mille(50, 1000),
                 max_ms: skewed(self.rng, [1, 5_000]),
+                writes: name == "duplicate-writes",
             },
+            "power-loss" => Fault::PowerLoss { node: self.member() },
+            "majority-loss" => Fault::MajorityLoss {
+                members: self.majority(),
+                outage: if chance(self.rng, 1, 2) { Outage::Crash } else { Outage::Pause },
+            },
+            "watch-lag" => Fault::WatchLag { node: self.member(), max_ms: skewed(self.rng, [50, 6_000]) },
             "answer-lost" => {
                 Fault::AnswerLost { client: self.client(), per_mille: self.per_mille(100, 1000) }
             }
@@ -98,6 +112,15 @@ impl Targets<'_> {
     fn member(&mut self) -> Node {
         let last = u64::from(self.scenario.cluster.members) - 1;
         Node::Member(u32::try_from(within(self.rng, [0, last])).unwrap_or_default())
+    }
+
+    fn majority(&mut self) -> Vec<Node> {
+        let mut members: Vec<_> = self.members().collect();
+        members.shuffle(self.rng);
+        let all = members.len() as u64;
+        let lost = within(self.rng, [all / 2 + 1, all]);
+        members.truncate(usize::try_from(lost).unwrap_or(usize::MAX));
+        members
     }
 
     fn client(&mut self) -> Node {

@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(members, [1, 3, 5].into());
         assert_eq!(clients, (1..=12).collect());
         assert_eq!(lines.len(), 4);
-        assert!(at_the_bound > 100);
+        assert!(at_the_bound > 100, "{at_the_bound}");
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(super) fn draw<'a>(scenario: &'a Scenario, streams: &Streams) -> Cow<'a, Sce
     drawn.cluster.members = members(&mut stream("members"));
     timings(&mut drawn, &mut stream("timings"));
     latencies(&mut drawn, &mut stream("latencies"));
+    drawn.cluster.catch_up_entries = catch_up_entries(&mut stream("snapshots"));
     drawn.clients.count = clients(&mut stream("clients"));
     drawn.clients.sessions = lanes(&drawn, &mut stream("lanes"));
     drawn.clients.ttl_s = times_to_live(&mut stream("ttl"));
@@ -61,9 +62,14 @@ fn members(rng: &mut ChaCha8Rng) -> u32 {
     }
 }
 
-/// About four; now and then one alone.
+/// About four; now and then one alone, or many.
 fn clients(rng: &mut ChaCha8Rng) -> u32 {
-    if chance(rng, 1, 16) { 1 } else { small(skewed(rng, [2, 12])) }
+    let (kind, few, many) = (within(rng, [0, 15]), skewed(rng, [2, 9]), within(rng, [7, 12]));
+    small(match kind {
+        0 => 1,
+        1 => many,
+        _ => few,
+    })
 }
 
 fn lanes(drawn: &Scenario, rng: &mut ChaCha8Rng) -> u32 {
@@ -104,6 +110,12 @@ fn latencies(drawn: &mut Scenario, rng: &mut ChaCha8Rng) {
         1 => [1_000, 10_000],
         _ => cluster.disk_us,
     };
+}
+
+/// In half of the seeds so few that a member which was away for seconds comes back by a snapshot.
+fn catch_up_entries(rng: &mut ChaCha8Rng) -> u64 {
+    let few = skewed(rng, [1, 100]);
+    if chance(rng, 1, 2) { few } else { 5_000 }
 }
 
 fn times_to_live(rng: &mut ChaCha8Rng) -> [u64; 2] {

@@ -93,6 +93,12 @@ fn describe(what: &What) -> (Style, String) {
             NOTICE,
             "calm: no fault is active any more but on nodes that stay broken, and none will come".into(),
         ),
+        What::LostTail { entries } => {
+            (NOTICE, format!("loses the last {entries} entries of its log, which were not durable"))
+        }
+        What::Restored { revision } => {
+            (NOTICE, format!("takes over a snapshot of the leader, at revision {revision}"))
+        }
         What::StaysBroken => (NOTICE, "stays broken to the end".into()),
         What::Started => (NOTICE, "started".into()),
         What::Crashed => (NOTICE, "crashed".into()),
@@ -261,7 +267,7 @@ fn stream_said(stream: u64, says: &WatchSays) -> (Style, String) {
 
 /// What a fault's name does not say.
 fn details(fault: &crate::fault::Fault) -> String {
-    use crate::fault::Fault;
+    use crate::fault::{Fault, Outage};
     let links = |links: &[(Node, Node)]| {
         let shown = links.iter().map(|(from, to)| format!("{from}->{to}"));
         shown.collect::<Vec<_>>().join(" ")
@@ -272,13 +278,23 @@ fn details(fault: &crate::fault::Fault) -> String {
         Fault::Flap { links: cut, period_ms } => format!("every {period_ms} ms {}", links(cut)),
         Fault::Loss { links: on, per_mille } => format!("of {per_mille} in 1000 on {}", links(on)),
         Fault::Delay { links: on, max_ms } => format!("of up to {max_ms} ms on {}", links(on)),
-        Fault::Duplicate { links: on, per_mille, max_ms } => {
+        Fault::Duplicate { links: on, per_mille, max_ms, writes: _ } => {
             format!("of {per_mille} in 1000 after up to {max_ms} ms on {}", links(on))
         }
         Fault::AnswerLost { client, per_mille } => format!("of {per_mille} in 1000 to {client}"),
         Fault::ClockDrift { node, ppm } => format!("of {ppm} millionths at {node}"),
         Fault::ClockJump { node, ahead_ms } => format!("of {ahead_ms} ms at {node}"),
         Fault::SlowCommit { node, max_ms } => format!("of up to {max_ms} ms at {node}"),
+        Fault::PowerLoss { node } => format!("of {node} at its next append"),
+        Fault::MajorityLoss { members, outage } => {
+            let shown: Vec<_> = members.iter().map(Node::to_string).collect();
+            let how = match outage {
+                Outage::Crash => "crash",
+                Outage::Pause => "stand still",
+            };
+            format!("of {}, which {how}", shown.join(" "))
+        }
+        Fault::WatchLag { node, max_ms } => format!("of up to {max_ms} ms at {node}"),
         Fault::Compact { keep } => format!("keeping {keep} revisions"),
         Fault::LeaderChange | Fault::NoSpace => String::new(),
     }

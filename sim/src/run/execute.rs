@@ -55,6 +55,7 @@ fn cluster_config(plan: &Plan, planted: Option<&Planted>) -> Result<ClusterConfi
         peer_delay_us: spec.peer_delay_us.into(),
         client_delay_us: spec.client_delay_us.into(),
         disk_us: spec.disk_us.into(),
+        catch_up_entries: usize::try_from(spec.catch_up_entries).unwrap_or(usize::MAX),
         planted: planted.and_then(Planted::cluster),
     })
 }

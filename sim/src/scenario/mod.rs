@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use load::{BUILT_IN, find, load};
 
 use crate::cluster::Transport;
+use crate::store::min_lease_ttl_s;
 use crate::workload::plain;
 use crate::workload::program::PrimitiveKind;
 
@@ -110,6 +111,9 @@ pub struct ClusterSpec {
     pub client_delay_us: Span,
     /// A member takes so many microseconds to make an entry durable.
     pub disk_us: Span,
+    /// The leader keeps at least so many applied entries of its log, and twice as many at most; a member that lacks older ones
+    /// gets a snapshot (etcd's `--snapshot-count` and `--snapshot-catchup-entries`).
+    pub catch_up_entries: u64,
 }
 
 impl Default for ClusterSpec {
@@ -123,6 +127,7 @@ impl Default for ClusterSpec {
             peer_delay_us: [100, 600],
             client_delay_us: [100, 800],
             disk_us: [50, 500],
+            catch_up_entries: 5_000,
         }
     }
 }
@@ -299,6 +304,13 @@ impl Scenario {
     /// When the last fault is healed, in milliseconds since the start.
     pub fn calm_at_ms(&self) -> u64 {
         self.duration_s.saturating_sub(self.calm_s) * 1000
+    }
+
+    /// How long a lease can live that nobody renews: its time to live, or the least that etcd grants, and what a new
+    /// leader adds.
+    pub fn longest_lease_ms(&self) -> u64 {
+        let least_s = min_lease_ttl_s(self.cluster.election_timeout_ms).unsigned_abs();
+        self.clients.ttl_s[1].max(least_s) * 1_000 + self.cluster.election_timeout_ms
     }
 
     /// Whether its clients use etcd itself, and no primitive.

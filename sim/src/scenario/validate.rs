@@ -81,6 +81,12 @@ fn cluster(scenario: &Scenario) -> Verdict {
     ] {
         span(field, delay_us, 1, 1_000_000)?;
     }
+    if !(1..=1_000_000).contains(&cluster.catch_up_entries) {
+        return wrong(
+            "cluster.catch_up_entries",
+            format!("{} is not allowed; 1 to 1000000 are", cluster.catch_up_entries),
+        );
+    }
     Ok(())
 }
 

@@ -136,7 +136,7 @@ impl WatchHub {
         for (id, watch) in self.watches.iter_mut().filter(|(_, watch)| !watch.synced) {
             match store.events_until(&watch.request, watch.from, BATCH_REVISIONS) {
                 Ok((events, next)) => {
-                    watch.from = next;
+                    watch.from = next.max(watch.from);
                     watch.synced = next > store.revision();
                     self.unsynced -= usize::from(watch.synced);
                     if !events.is_empty() {
@@ -155,6 +155,15 @@ impl WatchHub {
             self.cancel(id);
         }
         told
+    }
+
+    /// The member's store was replaced by a newer one: every watch has to catch up
+    /// (`Restore` in `mvcc/watchable_store.go`).
+    pub fn restore(&mut self) {
+        for watch in self.watches.values_mut() {
+            watch.synced = false;
+        }
+        self.unsynced = self.watches.len();
     }
 
     /// The answer to a request for progress: none while the watch lags or its first revision is yet to come, as etcd then
