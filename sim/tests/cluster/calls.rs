@@ -122,7 +122,7 @@ fn a_doubled_request_is_applied_twice_and_answered_once() {
     simulate(2, ClusterConfig::default(), |world| async move {
         let env = client(&world).await;
         let links = vec![(Node::Client(0), Node::Member(0))];
-        world.inject(0, &Fault::Duplicate { links, per_mille: 1_000, max_ms: 50 });
+        world.inject(0, &Fault::Duplicate { links, per_mille: 1_000, max_ms: 50, writes: true });
         put(&env, 0, "k", "v").await.unwrap().unwrap();
         world.sleep_until_ns(world.now_ns() + 200 * MS).await;
         assert_eq!(world.store_now().revision(), 3);

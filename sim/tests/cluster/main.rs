@@ -5,6 +5,7 @@
 mod calls;
 mod clients;
 mod cost;
+mod faults;
 mod leases;
 mod members;
 mod storm;

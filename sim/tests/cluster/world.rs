@@ -173,7 +173,7 @@ pub(crate) fn draw_plan(seed: u64, members: u32, clients: u32) -> Vec<TimedFault
                 8 => Fault::Delay { links, max_ms: rng.random_range(1..1_500) },
                 9 => {
                     let links = (0..members).map(|other| (client, Node::Member(other))).collect();
-                    Fault::Duplicate { links, per_mille: 300, max_ms: 2_000 }
+                    Fault::Duplicate { links, per_mille: 300, max_ms: 2_000, writes: true }
                 }
                 10 => Fault::AnswerLost { client, per_mille: 300 },
                 11 => Fault::ClockDrift { node: any, ppm: rng.random_range(-100_000..100_000) },
