@@ -171,7 +171,7 @@ pub(crate) struct ClientRuntime {
 
 impl Runtime for ClientRuntime {
     fn now(&self) -> Instant {
-        let local_ns = self.world.with(|core| core.local_ns(Owner::Client(self.client)));
+        let local_ns = self.world.look(|core| core.local_ns(Owner::Client(self.client)));
         Instant::from_nanos(local_ns)
     }
 
@@ -181,7 +181,7 @@ impl Runtime for ClientRuntime {
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
-        let alive = self.world.with(|core| core.is_alive(self.client, self.life));
+        let alive = self.world.look(|core| core.is_alive(self.client, self.life));
         if let (true, Some(node)) = (alive, &self.node) {
             node.spawn(task);
         }
@@ -258,15 +258,21 @@ impl Core {
         }
     }
 
-    fn poll_sleep(&mut self, sleep: &mut SimSleep, waker: &Waker) -> Poll<()> {
-        let deadline_ns = sleep.deadline.as_nanos();
-        if self.local_ns(sleep.owner) >= deadline_ns {
+    fn poll_sleep(
+        &mut self,
+        owner: Owner,
+        deadline: Instant,
+        place: &mut Option<usize>,
+        waker: &Waker,
+    ) -> Poll<()> {
+        let deadline_ns = deadline.as_nanos();
+        if self.local_ns(owner) >= deadline_ns {
             return Poll::Ready(());
         }
-        if sleep.deadline == Instant::FAR_FUTURE {
+        if deadline == Instant::FAR_FUTURE {
             return Poll::Pending;
         }
-        if let Some(slot) = sleep.slot {
+        if let Some(slot) = *place {
             let timer = &mut self.timers.slots[slot];
             if timer.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
                 return Poll::Pending;
@@ -277,11 +283,7 @@ impl Core {
                 return Poll::Pending;
             }
         }
-        let slot = match sleep.slot {
-            Some(slot) => slot,
-            None => self.timers.add(sleep.owner, deadline_ns, waker.clone()),
-        };
-        sleep.slot = Some(slot);
+        let slot = *place.get_or_insert_with(|| self.timers.add(owner, deadline_ns, waker.clone()));
         self.arm_timer(slot);
         Poll::Pending
     }
@@ -316,16 +318,15 @@ impl Future for SimSleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        let world = this.world.clone();
-        world.with(|core| core.poll_sleep(this, cx.waker()))
+        let Self { world, owner, deadline, slot } = self.get_mut();
+        world.with(|core| core.poll_sleep(*owner, *deadline, slot, cx.waker()))
     }
 }
 
 impl Drop for SimSleep {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
-            self.world.with(|core| core.timers.remove(slot));
+            self.world.look(|core| core.timers.remove(slot));
         }
     }
 }

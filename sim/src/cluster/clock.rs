@@ -8,7 +8,7 @@ pub(crate) struct Clock {
     ppm: i64,
 }
 
-const MILLION: i128 = 1_000_000;
+const MILLION: u64 = 1_000_000;
 
 impl Clock {
     /// A clock that shows `offset_ns` at true time 0 and gains `ppm` parts of a million.
@@ -21,9 +21,15 @@ impl Clock {
         if self.ppm == 0 {
             return self.local_ns.saturating_add(now_ns.saturating_sub(self.true_ns));
         }
-        let gone = i128::from(now_ns.saturating_sub(self.true_ns));
-        let shown = gone * (MILLION + i128::from(self.ppm)).max(1) / MILLION;
-        self.local_ns.saturating_add(u64::try_from(shown).unwrap_or(u64::MAX))
+        let (gone, rate) = (now_ns.saturating_sub(self.true_ns), self.rate());
+        let shown = match gone.checked_mul(rate) {
+            Some(product) => product / MILLION,
+            None => {
+                let shown = u128::from(gone) * u128::from(rate) / u128::from(MILLION);
+                u64::try_from(shown).unwrap_or(u64::MAX)
+            }
+        };
+        self.local_ns.saturating_add(shown)
     }
 
     /// The true time at which it first shows `local_ns`, if it goes on as it does; at the earliest its last change.
@@ -31,10 +37,20 @@ impl Clock {
         if self.ppm == 0 {
             return self.true_ns.saturating_add(local_ns.saturating_sub(self.local_ns));
         }
-        let ahead = i128::from(local_ns.saturating_sub(self.local_ns));
-        let rate = (MILLION + i128::from(self.ppm)).max(1);
-        let gone = (ahead * MILLION + rate - 1) / rate;
-        self.true_ns.saturating_add(u64::try_from(gone).unwrap_or(u64::MAX))
+        let (ahead, rate) = (local_ns.saturating_sub(self.local_ns), self.rate());
+        let gone = match ahead.checked_mul(MILLION) {
+            Some(product) => product.div_ceil(rate),
+            None => {
+                let gone = (u128::from(ahead) * u128::from(MILLION)).div_ceil(u128::from(rate));
+                u64::try_from(gone).unwrap_or(u64::MAX)
+            }
+        };
+        self.true_ns.saturating_add(gone)
+    }
+
+    /// How much it goes on in a million nanoseconds.
+    fn rate(&self) -> u64 {
+        MILLION.saturating_add_signed(self.ppm).max(1)
     }
 
     /// From `now_ns` on it gains `ppm`.

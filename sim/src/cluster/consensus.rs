@@ -91,7 +91,7 @@ impl Core {
         }
         match self.links.pass(from, to, self.config.peer_delay_us, self.draws.link(from, to)) {
             Passage::Arrives(delay_ns) => {
-                self.schedule(delay_ns, Event::Peer { from, to, message: Box::new(message) });
+                self.schedule(delay_ns, Event::Peer { from, to, message });
                 true
             }
             Passage::Lost => {

@@ -151,9 +151,13 @@ impl Core {
     }
 
     /// After a change of who is up, leads or can be reached: what follows from it.
+    #[inline]
     pub(crate) fn settle(&mut self) {
-        while std::mem::take(&mut self.shaken) && !self.finished {
-            self.look_around();
+        while self.shaken {
+            self.shaken = false;
+            if !self.finished {
+                self.look_around();
+            }
         }
     }
 
@@ -181,7 +185,7 @@ impl Core {
             Event::WatchProgress { watch, .. } => self.tell_progress(watch),
             Event::WatchTold { watch } => self.deliver_watch(watch),
             Event::WatchBreaks { watch } => self.deliver_break(watch),
-            Event::Peer { from, to, message } => self.hear(to, from, *message),
+            Event::Peer { from, to, message } => self.hear(to, from, message),
             Event::Local { member, boot, what } => {
                 if self.members[member].boot == boot {
                     self.happen_within(member, what);

@@ -1,6 +1,6 @@
 //! What is going to happen in a world: its events, ordered by time and then by the order in which they were scheduled.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) enum Event {
     /// The client finds a watch's connection broken.
     WatchBreaks { watch: u64 },
     /// A message between members arrives.
-    Peer { from: usize, to: usize, message: Box<PeerMessage> },
+    Peer { from: usize, to: usize, message: PeerMessage },
     /// Something within a member; void if the member was started anew since.
     Local { member: usize, boot: u32, what: Local },
     /// A flapping link changes its state.
@@ -93,56 +93,64 @@ impl Event {
     }
 }
 
-struct Scheduled {
-    at_ns: u64,
-    sequence: u64,
-    event: Event,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at_ns, self.sequence).cmp(&(other.at_ns, other.sequence))
-    }
-}
-
-/// The events to come.
+/// The events to come. A heap orders small keys (time, number, place); the events themselves stay where they are put.
 #[derive(Default)]
 pub(crate) struct Agenda {
-    heap: BinaryHeap<Reverse<Scheduled>>,
+    heap: BinaryHeap<Reverse<Key>>,
+    /// Events by their place; a freed place is used again.
+    places: Vec<Option<Event>>,
+    free: Vec<u32>,
     sequence: u64,
     /// How many events have happened.
     pub(crate) happened: u64,
+}
+
+/// When an event is, its number among all, and its place, in one number that is quickly compared.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u128);
+
+impl Key {
+    const PLACE_BITS: u32 = 24;
+
+    fn new(at_ns: u64, sequence: u64, place: u32) -> Self {
+        Self(u128::from(at_ns) << 64 | u128::from(sequence << Self::PLACE_BITS | u64::from(place)))
+    }
+
+    fn at_ns(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    fn place(self) -> usize {
+        self.0 as usize & ((1 << Self::PLACE_BITS) - 1)
+    }
 }
 
 impl Agenda {
     /// Adds an event.
     pub(crate) fn push(&mut self, at_ns: u64, event: Event) {
         self.sequence += 1;
-        self.heap.push(Reverse(Scheduled { at_ns, sequence: self.sequence, event }));
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.places[place as usize] = Some(event);
+                place
+            }
+            None => {
+                self.places.push(Some(event));
+                self.places.len() as u32 - 1
+            }
+        };
+        debug_assert!(place < 1 << Key::PLACE_BITS && self.sequence < 1 << (64 - Key::PLACE_BITS));
+        self.heap.push(Reverse(Key::new(at_ns, self.sequence, place)));
     }
 
     /// When the next event is.
     pub(crate) fn next_at_ns(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse(next)| next.at_ns)
+        self.heap.peek().map(|Reverse(next)| next.at_ns())
     }
 
     /// The next event without its time.
     pub(crate) fn peek(&self) -> Option<&Event> {
-        self.heap.peek().map(|Reverse(next)| &next.event)
+        self.heap.peek().and_then(|Reverse(next)| self.places[next.place()].as_ref())
     }
 
     /// Takes the next event out, if it is due.
@@ -151,16 +159,24 @@ impl Agenda {
             return None;
         }
         self.happened += 1;
-        self.heap.pop().map(|Reverse(next)| next.event)
+        self.take()
     }
 
     /// Throws the next event away, without counting it.
     pub(crate) fn discard(&mut self) {
-        self.heap.pop();
+        self.take();
+    }
+
+    fn take(&mut self) -> Option<Event> {
+        let Reverse(next) = self.heap.pop()?;
+        self.free.push(next.place() as u32);
+        self.places[next.place()].take()
     }
 
     /// Throws everything away.
     pub(crate) fn clear(&mut self) {
         self.heap.clear();
+        self.places.clear();
+        self.free.clear();
     }
 }

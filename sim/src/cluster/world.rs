@@ -178,6 +178,14 @@ impl World {
         madsim::time::sleep(Duration::from_millis(1)).await;
     }
 
+    /// Looks at the world's state at the present time, or changes what nothing else follows from: no event is scheduled,
+    /// nobody is woken.
+    pub(crate) fn look<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.shared.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.now_ns = core.now_ns.max(self.now_ns());
+        work(&mut core)
+    }
+
     /// Does something to the world's state at the present time, then what comes of it for the clients' nodes.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
         let (value, effects, pump) = {
@@ -199,7 +207,30 @@ impl World {
 }
 
 fn elapsed_ns(time: &TimeHandle) -> u64 {
-    u64::try_from(time.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    let elapsed = time.elapsed();
+    elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
+}
+
+impl World {
+    /// Lets what is due happen, and time go on to what comes next until somebody is woken, or that is after `until_ns`.
+    /// Gives whether the world is at its end, when what comes next is, whether somebody was woken, and what time it is.
+    fn stride(&self, core: &mut Core, until_ns: u64) -> (bool, Option<u64>, bool, u64) {
+        loop {
+            core.pump.woke = false;
+            core.run_due();
+            let next_ns = core.next_event_ns();
+            core.pump.until_ns = next_ns;
+            let woke = core.pump.woke;
+            let goes_on = !woke && !core.finished && core.effects.is_empty();
+            match next_ns {
+                Some(next_ns) if goes_on && next_ns <= until_ns => {
+                    self.shared.time.advance(Duration::from_nanos(next_ns.saturating_sub(core.now_ns)));
+                    core.now_ns = core.now_ns.max(self.now_ns());
+                }
+                _ => return (core.finished, next_ns, woke, core.now_ns),
+            }
+        }
+    }
 }
 
 /// When the pump is to look again, as it left it with the core.
@@ -246,22 +277,17 @@ impl Future for Pump {
         let this = self.get_mut();
         let began_ns = this.world.now_ns();
         loop {
-            let (finished, next_ns, woke) = this.world.with(|core| {
-                core.pump.woke = false;
-                core.run_due();
-                let next_ns = core.next_event_ns();
-                core.pump.until_ns = next_ns;
+            let (finished, next_ns, woke, now_ns) = this.world.with(|core| {
                 match &mut core.pump.waker {
                     Some(known) => known.clone_from(cx.waker()),
                     none => *none = Some(cx.waker().clone()),
                 }
-                (core.finished, next_ns, core.pump.woke)
+                this.world.stride(core, began_ns + STRIDE_NS)
             });
             if finished {
                 return Poll::Ready(());
             }
             let Some(next_ns) = next_ns else { return Poll::Pending };
-            let now_ns = this.world.now_ns();
             if !woke && next_ns <= began_ns + STRIDE_NS {
                 let time = &this.world.shared.time;
                 time.advance(Duration::from_nanos(next_ns.saturating_sub(now_ns)));

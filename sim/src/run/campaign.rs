@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use super::execute::{execute_here, on_fresh_thread};
 use super::{Capsule, Run, SeedReport, Verdict, execute, judge};
 use crate::history::Step;
 use crate::plan::Plan;
@@ -252,24 +253,28 @@ fn one(
     seed: u64,
     capsules: &AtomicU64,
 ) -> Result<Done, BadInput> {
-    let plan = Arc::new(Plan::draw(scenario, seed));
-    let run = execute(&plan, options.planted)?;
-    let report = judge(&plan, &run, &scenario.invariants);
-    // Before anything else can go wrong.
-    let capsule = (report.verdict != Verdict::Green
-        && capsules.fetch_add(1, Ordering::Relaxed) < options.most_capsules)
-        .then(|| {
-            let planted = options.planted.map(|planted| planted.name);
-            Capsule::new(scenario, planted, &plan, &report.verdict, report.hash)
-                .write(&options.capsules)
-                .map_err(|error| error.to_string())
-        });
     let redone = (seed - options.seeds.start).is_multiple_of(REDO_EVERY);
-    let difference = if redone {
-        let again = execute(&Arc::new(Plan::draw(scenario, seed)), options.planted)?;
-        difference(seed, &run, &again)
-    } else {
-        None
+    let (report, capsule, kept) = on_fresh_thread(seed, || {
+        let plan = Arc::new(Plan::draw(scenario, seed));
+        let run = execute_here(&plan, options.planted)?;
+        let report = judge(&plan, &run, &scenario.invariants);
+        // Before anything else can go wrong.
+        let capsule = (report.verdict != Verdict::Green
+            && capsules.fetch_add(1, Ordering::Relaxed) < options.most_capsules)
+            .then(|| {
+                let planted = options.planted.map(|planted| planted.name);
+                Capsule::new(scenario, planted, &plan, &report.verdict, report.hash)
+                    .write(&options.capsules)
+                    .map_err(|error| error.to_string())
+            });
+        Ok::<_, BadInput>((report, capsule, redone.then_some(run)))
+    })??;
+    let difference = match kept {
+        Some(run) => {
+            let again = execute(&Arc::new(Plan::draw(scenario, seed)), options.planted)?;
+            difference(seed, &run, &again)
+        }
+        None => None,
     };
     Ok(Done { report, capsule, redone, difference })
 }

@@ -29,17 +29,33 @@ pub struct Run {
 ///
 /// # Errors
 /// If the plan names a cluster that cannot be.
-#[allow(clippy::disallowed_methods, reason = "a fresh OS thread for each seed; nothing simulated sees it")]
 pub fn execute(plan: &Arc<Plan>, planted: Option<&'static Planted>) -> Result<Run, BadInput> {
+    on_fresh_thread(plan.seed, || execute_here(plan, planted))?
+}
+
+/// Does something on a thread of its own. Whatever is made and dropped within costs least: memory that one thread
+/// allocates and another frees is dear.
+#[allow(clippy::disallowed_methods, reason = "a fresh OS thread for each seed; nothing simulated sees it")]
+pub(super) fn on_fresh_thread<T: Send>(seed: u64, work: impl FnOnce() -> T + Send) -> Result<T, BadInput> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name(format!("seed {seed}"))
+            .spawn_scoped(scope, work)
+            .map_err(|error| BadInput(format!("no thread could be started: {error}")))?;
+        // What panics outside of a run is a bug of the harness.
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+/// Executes a plan on this thread, which must be a fresh one.
+///
+/// # Errors
+/// If the plan names a cluster that cannot be.
+pub(super) fn execute_here(plan: &Arc<Plan>, planted: Option<&'static Planted>) -> Result<Run, BadInput> {
     let config = cluster_config(plan, planted)?;
-    let plan = Arc::clone(plan);
-    let thread = std::thread::Builder::new()
-        .name(format!("seed {}", plan.seed))
-        .spawn(move || run_here(&plan, config, planted))
-        .map_err(|error| BadInput(format!("no thread could be started: {error}")))?;
-    Ok(thread.join().unwrap_or_else(|_| Run {
-        history: History::default(),
+    Ok(catch_unwind(AssertUnwindSafe(|| run_here(plan, config, planted))).unwrap_or_else(|_| Run {
         panic: Some("the run's thread died".to_owned()),
+        ..Run::default()
     }))
 }
 
