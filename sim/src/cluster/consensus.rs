@@ -11,7 +11,7 @@ use super::core::{Core, MS};
 use super::event::{Event, Local};
 use super::links::{Passage, draw_us};
 use super::member::{Member, Progress, Role};
-use super::peer::{Entry, Payload, PeerMessage, Proposal};
+use super::peer::{Committed, Entry, Payload, PeerMessage, Proposal};
 use crate::history::What;
 use crate::store::{Store, StoreConfig, min_lease_ttl_s};
 
@@ -23,7 +23,7 @@ impl Core {
     pub(crate) fn found_cluster(&mut self, count: usize) {
         let store = self.new_store();
         let first = Arc::new(Entry { term: FIRST_TERM, payload: Payload::Empty });
-        self.committed.push(Arc::clone(&first));
+        self.committed.push(Committed { entry: Arc::clone(&first), outcome: None });
         for index in 0..count {
             let phase_ns = self.draws.member(index).random_range(0..500 * MS);
             let log = vec![Arc::clone(&first)];
@@ -408,15 +408,15 @@ impl Core {
             self.members[me].applied += 1;
             let first = place >= self.committed.len();
             if first {
-                self.committed.push(Arc::clone(&entry));
+                self.committed.push(Committed { entry: Arc::clone(&entry), outcome: None });
             }
-            assert!(Arc::ptr_eq(&self.committed[place], &entry), "two members committed different entries");
-            self.apply(me, &entry, first);
+            assert!(Arc::ptr_eq(&self.committed[place].entry, &entry), "two members committed different entries");
+            self.apply(me, place, &entry, first);
         }
         self.serve_applied_reads(me);
     }
 
-    fn apply(&mut self, me: usize, entry: &Entry, first: bool) {
+    fn apply(&mut self, me: usize, place: usize, entry: &Entry, first: bool) {
         match &entry.payload {
             Payload::Empty => {
                 if self.members[me].leads() && entry.term == self.members[me].term {
@@ -429,7 +429,7 @@ impl Core {
                     self.agree_on_alarm(me);
                 }
             }
-            Payload::Write(proposal) => self.apply_write(me, proposal, first),
+            Payload::Write(proposal) => self.apply_write(me, place, proposal, first),
         }
     }
 

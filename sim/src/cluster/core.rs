@@ -2,7 +2,6 @@
 //! is a number.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::task::Waker;
 
 use rand::RngExt;
@@ -15,7 +14,7 @@ use super::event::{Agenda, Event, Local};
 use super::faults::ActiveFaults;
 use super::links::Links;
 use super::member::Member;
-use super::peer::Entry;
+use super::peer::Committed;
 use super::watch::Watch;
 use super::world::PumpState;
 use crate::history::{Recorder, What};
@@ -38,7 +37,7 @@ pub(crate) struct Core {
     /// Messages that wait for a cut link to heal, as TCP sends them again.
     pub(crate) held: Vec<Held>,
     /// Every entry that was ever committed: what each member must apply in turn.
-    pub(crate) committed: Vec<Arc<Entry>>,
+    pub(crate) committed: Vec<Committed>,
     pub(crate) faults: ActiveFaults,
     pub(crate) effects: Vec<Effect>,
     pub(crate) pump: PumpState,

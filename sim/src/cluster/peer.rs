@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use tenure::kv::Request;
+use tenure::kv::{Request, Response};
+use tenure::wire::Status;
+
+use crate::store::Written;
 
 use crate::store::Store;
 
@@ -35,6 +38,21 @@ pub(crate) struct Proposal {
     pub(crate) call: Option<u64>,
     /// The write.
     pub(crate) request: Arc<Request>,
+}
+
+/// An entry that is committed.
+pub(crate) struct Committed {
+    pub(crate) entry: Arc<Entry>,
+    /// What came of it, if it is a write to keys that some member has applied.
+    pub(crate) outcome: Option<WriteOutcome>,
+}
+
+/// What a write did to the first store that applied it; the others follow.
+pub(crate) struct WriteOutcome {
+    /// What it changed, if it made a revision.
+    pub(crate) written: Option<Written>,
+    /// The answer, until the member that proposed the write has applied it too.
+    pub(crate) result: Option<Result<Response, Status>>,
 }
 
 /// A message between members. `term` is always the sender's.

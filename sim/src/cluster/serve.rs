@@ -10,7 +10,7 @@ use super::call::{Asker, is_write};
 use super::core::Core;
 use super::event::{Incoming, Local};
 use super::member::member_id;
-use super::peer::{Payload, Proposal};
+use super::peer::{Payload, Proposal, WriteOutcome};
 use super::reads::Confirm;
 use super::wire::{no_leader, timed_out};
 use crate::history::What;
@@ -96,11 +96,17 @@ impl Core {
         self.answer(me, asker, outcome);
     }
 
-    /// A committed write comes to this member's store; `first`: no member has applied it yet.
-    pub(crate) fn apply_write(&mut self, me: usize, proposal: &Proposal, first: bool) {
+    /// A committed write comes to this member's store. `place` is its entry's among the committed; `first`: no member has
+    /// applied it yet.
+    pub(crate) fn apply_write(&mut self, me: usize, place: usize, proposal: &Proposal, first: bool) {
+        if self.committed[place].outcome.is_some() {
+            return self.follow_write(me, place, proposal);
+        }
         let local_ns = self.members[me].clock.local_ns(self.now_ns);
         let member = &mut self.members[me];
+        let before = member.store.revision();
         let applied = member.store.apply(&proposal.request);
+        let written = member.store.written().filter(|_| member.store.revision() > before);
         let told = member.hub.on_applied(&member.store, &applied.events);
         if let Ok(Response::LeaseGrant { grant, .. }) = &applied.result {
             member.lessor.granted(grant.id, grant.ttl_s, local_ns);
@@ -122,8 +128,33 @@ impl Core {
             self.record_member(me, what);
         }
         self.tell_watches(me, told);
-        if let Some(asker) = self.members[me].proposals.remove(&proposal.id) {
-            self.answer_stamped(me, asker, applied.result);
+        let asker = self.members[me].proposals.remove(&proposal.id);
+        if matches!(*proposal.request, Request::Put(_) | Request::Delete(_) | Request::Txn(_)) {
+            let (mine, kept) =
+                if asker.is_some() { (Some(applied.result), None) } else { (None, Some(applied.result)) };
+            self.committed[place].outcome = Some(WriteOutcome { written, result: kept });
+            return self.answer_asker(me, asker, mine);
+        }
+        self.answer_asker(me, asker, Some(applied.result));
+    }
+
+    /// The same when another member has applied it: the states are the same, and so is what comes of it.
+    fn follow_write(&mut self, me: usize, place: usize, proposal: &Proposal) {
+        let Some(outcome) = &mut self.committed[place].outcome else { return };
+        let member = &mut self.members[me];
+        let asker = member.proposals.remove(&proposal.id);
+        let result = if asker.is_some() { outcome.result.take() } else { None };
+        if let Some(written) = &outcome.written {
+            member.store.follow(written);
+            let told = member.hub.on_followed(&member.store, written);
+            self.tell_watches(me, told);
+        }
+        self.answer_asker(me, asker, result);
+    }
+
+    fn answer_asker(&mut self, me: usize, asker: Option<Asker>, result: Option<Result<Response, Status>>) {
+        if let (Some(asker), Some(result)) = (asker, result) {
+            self.answer_stamped(me, asker, result);
         }
     }
 

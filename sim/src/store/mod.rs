@@ -88,6 +88,13 @@ impl Applied {
     }
 }
 
+/// What one write changed: all that other stores in the same state need to follow it, without judging it anew.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    revision: i64,
+    changes: Arc<Vec<Change>>,
+}
+
 /// History that is asked for has been compacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("revisions below {compact_revision} are compacted")]
@@ -107,7 +114,7 @@ pub struct Store {
     live: BTreeMap<Vec<u8>, Arc<KeyValue>>,
     /// What each revision changed, from `log_start` to the present one without a gap. Older states are computed
     /// from the present one, backwards: reads of the past are rare.
-    log: VecDeque<Vec<Change>>,
+    log: VecDeque<Arc<Vec<Change>>>,
     log_start: i64,
     leases: BTreeMap<i64, LeaseEntry>,
     no_space: bool,
@@ -295,7 +302,8 @@ impl Store {
             let last = !changes[index + 1..].iter().any(|later| later.kv.key == change.kv.key);
             last && (keep_deletions || change.kind == EventKind::Put)
         };
-        *changes = changes.iter().enumerate().filter(kept).map(|(_, change)| change.clone()).collect();
+        *changes =
+            Arc::new(changes.iter().enumerate().filter(kept).map(|(_, change)| change.clone()).collect());
     }
 
     /// The state of `span` at `revision`, with `pending` changes of the revision that is being written undone.
@@ -307,7 +315,7 @@ impl Store {
     ) -> Vec<&'a Arc<KeyValue>> {
         let mut state: BTreeMap<&[u8], Option<&Arc<KeyValue>>> =
             span.of(&self.live).map(|(key, kv)| (key.as_slice(), Some(kv))).collect();
-        let later = self.log.range(self.log_index(revision + 1)..).flatten();
+        let later = self.log.range(self.log_index(revision + 1)..).flat_map(|changes| changes.iter());
         for change in pending.iter().rev().chain(later.rev()) {
             if span.contains(&change.kv.key) {
                 state.insert(&change.kv.key, change.prev.as_ref());
@@ -325,8 +333,35 @@ impl Store {
         let events = (0..changes.len())
             .map(|index| event(&changes[index], prev_in_revision(self.revision, &changes, index)))
             .collect();
-        self.log.push_back(changes);
+        self.log.push_back(Arc::new(changes));
         events
+    }
+
+    /// What the newest revision changed.
+    pub(crate) fn written(&self) -> Option<Written> {
+        self.log.back().map(|changes| Written { revision: self.revision, changes: Arc::clone(changes) })
+    }
+
+    /// Does what a store in the same state did when it applied a write to its keys: a replica need not judge the request
+    /// anew to come to the same state.
+    pub(crate) fn follow(&mut self, written: &Written) {
+        for change in written.changes.iter() {
+            let key = &change.kv.key;
+            match change.kind {
+                EventKind::Put => {
+                    let former = change.prev.as_ref().map_or(0, |prev| prev.lease);
+                    self.attach(former, change.kv.lease, key);
+                    self.set(key, Arc::clone(&change.kv));
+                }
+                EventKind::Delete => {
+                    if let Some(prev) = self.live.remove(key) {
+                        self.detach(prev.lease, key);
+                    }
+                }
+            }
+        }
+        self.revision = written.revision;
+        self.log.push_back(Arc::clone(&written.changes));
     }
 
     /// Writes one key in the revision that is being made.
@@ -344,15 +379,8 @@ impl Store {
             lease,
         });
         let former = prev.as_ref().map_or(0, |prev| prev.lease);
-        if former != lease {
-            if self.config.planted != Some(Planted::LeaseKeepsFormerKeys) {
-                self.detach(former, key);
-            }
-            if let Some(entry) = self.leases.get_mut(&lease) {
-                entry.keys.insert(key.to_vec());
-            }
-        }
-        self.live.insert(key.to_vec(), kv.clone());
+        self.attach(former, lease, key);
+        self.set(key, Arc::clone(&kv));
         changes.push(Change { kind: EventKind::Put, kv, prev });
     }
 
@@ -362,6 +390,28 @@ impl Store {
             self.detach(prev.lease, key);
             let gone = KeyValue { key: key.to_vec(), mod_revision: self.revision + 1, ..KeyValue::default() };
             changes.push(Change { kind: EventKind::Delete, kv: Arc::new(gone), prev: Some(prev) });
+        }
+    }
+
+    fn set(&mut self, key: &[u8], kv: Arc<KeyValue>) {
+        match self.live.get_mut(key) {
+            Some(known) => *known = kv,
+            None => {
+                self.live.insert(key.to_vec(), kv);
+            }
+        }
+    }
+
+    /// A key leaves its former lease for another.
+    fn attach(&mut self, former: i64, lease: i64, key: &[u8]) {
+        if former == lease {
+            return;
+        }
+        if self.config.planted != Some(Planted::LeaseKeepsFormerKeys) {
+            self.detach(former, key);
+        }
+        if let Some(entry) = self.leases.get_mut(&lease) {
+            entry.keys.insert(key.to_vec());
         }
     }
 

@@ -1,5 +1,7 @@
 //! Writes and transactions, as etcd applies them (`etcdserver/txn/txn.go`; before 3.6 `etcdserver/apply.go`).
 
+use std::sync::Arc;
+
 use tenure::kv::{
     Compare, CompareOp, CompareTarget, DeleteRange, DeleteResponse, Header, KeyValue, Op, OpResponse, Put,
     PutResponse, Range, Response, Txn, TxnResponse,
@@ -47,7 +49,7 @@ impl Store {
         if changes.is_empty() && self.config.planted == Some(Planted::TxnCountsNothing) && deletes(txn, &path)
         {
             self.revision += 1;
-            self.log.push_back(Vec::new());
+            self.log.push_back(Arc::default());
         }
         let events = self.commit(changes);
         let result = result.map(|responses| {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tenure::kv::{Event, EventKind, Header, WatchRequest, WatchResponse};
 
 use super::span::Span;
-use super::{Store, refuse};
+use super::{Change, Store, Written, event, prev_in_revision, refuse};
 
 /// A watch that catches up is told of this many revisions at a time (`watchBatchMaxRevs`).
 const BATCH_REVISIONS: usize = 1000;
@@ -102,14 +102,37 @@ impl WatchHub {
     /// Tells the synced watches of the events of one revision, which the store has just applied.
     pub fn on_applied(&mut self, store: &Store, events: &[Event]) -> Vec<(WatchId, WatchResponse)> {
         let Some(revision) = events.first().map(|event| event.kv.mod_revision) else { return Vec::new() };
+        self.tell_synced(store, revision, |request, span| {
+            let wanted = |event: &&Event| span.contains(&event.kv.key) && !filtered(request, event.kind);
+            events.iter().filter(wanted).map(|event| with_prev(event, request.prev_kv)).collect()
+        })
+    }
+
+    /// The same for a store that has just followed another. Events are made only for watches that want them.
+    pub(crate) fn on_followed(&mut self, store: &Store, written: &Written) -> Vec<(WatchId, WatchResponse)> {
+        let Written { revision, changes } = written;
+        self.tell_synced(store, *revision, |request, span| {
+            let wanted = |(_, change): &(usize, &Change)| {
+                span.contains(&change.kv.key) && !filtered(request, change.kind)
+            };
+            let told = changes.iter().enumerate().filter(wanted).map(|(index, change)| {
+                let prev = request.prev_kv.then(|| prev_in_revision(*revision, changes, index)).flatten();
+                event(change, prev)
+            });
+            told.collect()
+        })
+    }
+
+    fn tell_synced(
+        &mut self,
+        store: &Store,
+        revision: i64,
+        events: impl Fn(&WatchRequest, Span<'_>) -> Vec<Event>,
+    ) -> Vec<(WatchId, WatchResponse)> {
         let mut told = Vec::new();
         for (id, watch) in self.watches.iter_mut().filter(|(_, watch)| watch.synced && watch.from <= revision)
         {
-            let span = span_of(&watch.request);
-            let wanted =
-                |event: &&Event| span.contains(&event.kv.key) && !filtered(&watch.request, event.kind);
-            let found: Vec<Event> =
-                events.iter().filter(wanted).map(|event| with_prev(event, watch.request.prev_kv)).collect();
+            let found = events(&watch.request, span_of(&watch.request));
             watch.from = store.revision() + 1;
             if !found.is_empty() {
                 told.push((*id, WatchResponse { events: found, ..response(revision) }));
