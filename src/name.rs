@@ -43,14 +43,20 @@ impl Name {
 
     /// The key whose revision fences a session's late attempts to get in line; see [`line`](crate::line).
     pub(crate) fn fence_key(&self, lease: i64) -> Vec<u8> {
-        format!("{}\0fence/{}", self.0, LeaseHex(lease)).into_bytes()
+        const BESIDE: &[u8] = b"\0fence/";
+        let mut key = Vec::with_capacity(self.0.len() + BESIDE.len() + LONGEST_LEASE);
+        key.extend_from_slice(self.0.as_bytes());
+        key.extend_from_slice(BESIDE);
+        push_lease(&mut key, lease);
+        key
     }
 }
 
 /// The key of a session's contender below `prefix`.
 pub(crate) fn contender_key(prefix: &[u8], lease: i64) -> Vec<u8> {
-    let mut key = prefix.to_vec();
-    key.extend(LeaseHex(lease).to_string().into_bytes());
+    let mut key = Vec::with_capacity(prefix.len() + LONGEST_LEASE);
+    key.extend_from_slice(prefix);
+    push_lease(&mut key, lease);
     key
 }
 
@@ -60,14 +66,17 @@ pub(crate) fn is_lease_hex(rest: &[u8]) -> bool {
     (1..=16).contains(&digits.len()) && digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A lease id as Go's `%x` prints it: lowercase, unpadded, with a sign.
-struct LeaseHex(i64);
+/// A sign and the hexadecimal digits of 64 bits.
+const LONGEST_LEASE: usize = 17;
 
-impl std::fmt::Display for LeaseHex {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        write!(f, "{sign}{:x}", self.0.unsigned_abs())
+/// Adds a lease id as Go's `%x` prints it: lowercase, unpadded, with a sign. Made at each join, so by hand.
+fn push_lease(key: &mut Vec<u8>, lease: i64) {
+    if lease < 0 {
+        key.push(b'-');
     }
+    let id = lease.unsigned_abs();
+    let digits = (u64::BITS - id.leading_zeros()).div_ceil(4).max(1);
+    key.extend((0..digits).rev().map(|place| b"0123456789abcdef"[(id >> (4 * place) & 0xf) as usize]));
 }
 
 #[cfg(test)]

@@ -90,6 +90,10 @@ fn planted(name: Option<&str>) -> Result<Option<&'static Planted>, BadInput> {
     })
 }
 
+fn all_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
 /// Writing to a closed pipe (`tenure replay .. | head`) is no error of ours.
 fn unless_closed(written: std::io::Result<()>) -> Result<(), BadInput> {
     match written {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{planted, seeds, unless_closed};
+use super::{all_cores, planted, seeds, unless_closed};
 use crate::cluster::Transport;
 use crate::report::json::{CampaignJson, Document};
 use crate::report::{command, junit, summary};
@@ -106,10 +106,6 @@ fn writable(args: &Args) -> Result<(), BadInput> {
         })?;
     }
     Ok(())
-}
-
-fn all_cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
 fn campaign(scenario: &Scenario, options: &CampaignOptions) -> Result<Campaign, BadInput> {

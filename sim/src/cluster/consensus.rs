@@ -410,7 +410,10 @@ impl Core {
             if first {
                 self.committed.push(Committed { entry: Arc::clone(&entry), outcome: None });
             }
-            assert!(Arc::ptr_eq(&self.committed[place].entry, &entry), "two members committed different entries");
+            assert!(
+                Arc::ptr_eq(&self.committed[place].entry, &entry),
+                "two members committed different entries"
+            );
             self.apply(me, place, &entry, first);
         }
         self.serve_applied_reads(me);

@@ -372,12 +372,23 @@ pub struct Recorder {
     inner: Arc<Mutex<Inner>>,
 }
 
-#[derive(Default)]
 struct Inner {
     steps: Vec<Step>,
     hashes: Vec<u64>,
     /// The bytes of the step that is being recorded.
     bytes: StepBytes,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        // Most histories are about so long; growing would copy them again and again.
+        const EXPECTED_STEPS: usize = 8_192;
+        Self {
+            steps: Vec::with_capacity(EXPECTED_STEPS),
+            hashes: Vec::with_capacity(EXPECTED_STEPS),
+            bytes: StepBytes::default(),
+        }
+    }
 }
 
 /// Takes a step's bytes together: hashing them at once is several times quicker than in the small pieces of `Hash`.

@@ -9,6 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::execute::{execute_here, on_fresh_thread};
+use super::stopwatch::Stopwatch;
 use super::{Capsule, Run, SeedReport, Verdict, execute, judge};
 use crate::history::Step;
 use crate::plan::Plan;
@@ -113,7 +114,7 @@ impl Campaign {
         options: &CampaignOptions,
         mut progress: impl FnMut(u64),
     ) -> Result<Self, BadInput> {
-        let started = wall_clock();
+        let started = Stopwatch::start();
         let next = AtomicU64::new(options.seeds.start);
         let capsules = AtomicU64::new(0);
         let mut campaign = Self::new(scenario, options);
@@ -155,7 +156,7 @@ impl Campaign {
         }
         campaign.failures.sort_by_key(|failure| failure.seed);
         campaign.differences.sort_by_key(|difference| difference.seed);
-        campaign.wall = wall_clock().duration_since(started);
+        campaign.wall = started.elapsed();
         Ok(campaign)
     }
 
@@ -283,13 +284,4 @@ fn difference(seed: u64, first: &Run, second: &Run) -> Option<Difference> {
     let step = first.history.first_difference(&second.history)?;
     let at = |run: &Run| run.history.steps.get(step).cloned();
     Some(Difference { seed, step, first: at(first), second: at(second) })
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "how fast a campaign is, nothing else"
-)]
-fn wall_clock() -> std::time::Instant {
-    std::time::Instant::now()
 }

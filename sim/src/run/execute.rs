@@ -23,6 +23,8 @@ pub struct Run {
     pub history: History,
     /// The first panic, in words, if something panicked: an outcome of its own, whatever the history says.
     pub panic: Option<String>,
+    /// How many events happened in its world; 0 if it panicked. What it cost.
+    pub events: u64,
 }
 
 /// Executes a plan on a fresh thread: nothing that an earlier run left in a thread can reach it.
@@ -53,10 +55,8 @@ pub(super) fn on_fresh_thread<T: Send>(seed: u64, work: impl FnOnce() -> T + Sen
 /// If the plan names a cluster that cannot be.
 pub(super) fn execute_here(plan: &Arc<Plan>, planted: Option<&'static Planted>) -> Result<Run, BadInput> {
     let config = cluster_config(plan, planted)?;
-    Ok(catch_unwind(AssertUnwindSafe(|| run_here(plan, config, planted))).unwrap_or_else(|_| Run {
-        panic: Some("the run's thread died".to_owned()),
-        ..Run::default()
-    }))
+    Ok(catch_unwind(AssertUnwindSafe(|| run_here(plan, config, planted)))
+        .unwrap_or_else(|_| Run { panic: Some("the run's thread died".to_owned()), ..Run::default() }))
 }
 
 fn cluster_config(plan: &Plan, planted: Option<&Planted>) -> Result<ClusterConfig, BadInput> {
@@ -83,13 +83,10 @@ fn run_here(plan: &Arc<Plan>, config: ClusterConfig, planted: Option<&'static Pl
         let runtime = Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
         runtime.block_on(live(plan, config, planted, recorder.clone()))
     }));
-    let panic = match outcome {
-        Ok(panic) => panic,
-        Err(_) => Some("a task panicked".to_owned()),
-    };
+    let (panic, events) = outcome.unwrap_or_else(|_| (Some("a task panicked".to_owned()), 0));
     // The hook knows the message and the place; what was caught may be wrapped.
     let panic = quiet::last_panic().or(panic);
-    Run { history: recorder.finish(), panic }
+    Run { history: recorder.finish(), panic, events }
 }
 
 async fn live(
@@ -97,7 +94,7 @@ async fn live(
     config: ClusterConfig,
     planted: Option<&'static Planted>,
     recorder: Recorder,
-) -> Option<String> {
+) -> (Option<String>, u64) {
     let world = World::new(plan.seed, config, recorder);
     let shared = Arc::new(Shared::new(Arc::clone(plan), planted, &world));
     let program = program_of(&shared);
@@ -118,8 +115,9 @@ async fn live(
     world.calm(&plan.lasting());
     world.sleep_until_ns(plan.duration_ms * MS).await;
     world.record(Node::World, What::Note("the run ends".into()));
+    let events = world.events_happened();
     world.finish().await;
-    shared.take_panic()
+    (shared.take_panic(), events)
 }
 
 /// A fault begins or ends.

@@ -75,7 +75,7 @@ pub fn judge(plan: &Plan, run: &Run, invariants: &[String]) -> SeedReport {
     }
 }
 
-fn bounds(plan: &Plan) -> Bounds {
+pub(super) fn bounds(plan: &Plan) -> Bounds {
     Bounds {
         progress_ns: plan.progress_ms * 1_000_000,
         election_timeout_ns: plan.cluster.election_timeout_ms * 1_000_000,

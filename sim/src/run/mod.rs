@@ -4,11 +4,15 @@ mod campaign;
 mod capsule;
 mod execute;
 mod judge;
+mod phases;
 mod quiet;
+mod stopwatch;
 
 pub use campaign::{Campaign, CampaignOptions, Difference, Failure};
 pub use capsule::Capsule;
 pub use execute::{Run, execute};
 pub use judge::{SeedReport, Verdict, judge};
+pub use phases::Phases;
 pub use quiet::keep_panics_quiet;
 pub(crate) use quiet::words;
+pub(crate) use stopwatch::Stopwatch;
