@@ -252,7 +252,7 @@ impl Core {
             return self.commit_to(me, index);
         }
         member.cut_log(self.now_ns, member.commit);
-        member.log = self.committed[..index].to_vec();
+        member.log = self.committed[..index].iter().map(|one| Arc::clone(&one.entry)).collect();
         member.commit = index;
         member.applied = index;
         member.store = store.clone();
@@ -269,7 +269,7 @@ impl Core {
     /// The state after the entries up to `index`, as a member that starts anew from them has it.
     pub(crate) fn store_at(&self, index: usize) -> Store {
         let mut store = self.new_store();
-        for entry in &self.committed[..index] {
+        for Committed { entry, .. } in &self.committed[..index] {
             match &entry.payload {
                 Payload::Empty => {}
                 Payload::NoSpace(on) => store.set_no_space(*on),
