@@ -1,10 +1,9 @@
 //! One face for every lock: `lock` and `unlock`, for tasks and for plain threads.
 
-use std::sync::{Mutex as StdMutex, PoisonError};
-
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use crate::sync::{self, PoisonError};
 use crate::tenure::Held;
 use crate::{Error, Mutex, RwLock, Tenure};
 
@@ -38,7 +37,7 @@ pub trait Locker: Send + Sync {
 /// [`RwLock::write_locker`]. Dropping it releases in the background.
 pub struct LockerOf {
     side: Side,
-    held: StdMutex<Option<Held>>,
+    held: sync::Mutex<Option<Held>>,
 }
 
 enum Side {
@@ -68,7 +67,7 @@ impl RwLock {
 
 impl LockerOf {
     fn new(side: Side) -> Self {
-        Self { side, held: StdMutex::new(None) }
+        Self { side, held: sync::Mutex::new(None) }
     }
 
     async fn acquire(&self) -> Result<Held, Error> {
@@ -79,7 +78,7 @@ impl LockerOf {
         })
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, Option<Held>> {
+    fn held(&self) -> sync::MutexGuard<'_, Option<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,7 +127,7 @@ impl Locker for LockerOf {
 
 /// Lockers for plain threads.
 pub mod blocking {
-    use super::{Error, LockerOf, Tenure};
+    use super::{Error, LockerOf, Tenure, sync};
 
     /// A [`Locker`](super::Locker) whose calls block the calling thread. The backend's runtime must run on other
     /// threads: never call it from a task, nor with a current-thread tokio runtime that nobody drives.
@@ -147,7 +146,7 @@ pub mod blocking {
         /// # Errors
         /// As [`Locker::lock`](super::Locker::lock).
         pub fn lock(&self) -> Result<(), Error> {
-            futures_executor::block_on(super::Locker::lock(&self.inner))
+            sync::block_on(super::Locker::lock(&self.inner))
         }
 
         /// Releases the lock and blocks until etcd has confirmed it.
@@ -155,7 +154,7 @@ pub mod blocking {
         /// # Errors
         /// As [`Locker::unlock`](super::Locker::unlock).
         pub fn unlock(&self) -> Result<(), Error> {
-            futures_executor::block_on(super::Locker::unlock(&self.inner))
+            sync::block_on(super::Locker::unlock(&self.inner))
         }
 
         /// The tenure while it is locked.

@@ -1,5 +1,10 @@
-//! The synchronisation primitives that a process's own state is built on. `tests/loom_liveness.rs` puts loom's in their
-//! place to check every interleaving.
+//! What the primitives share state with, and block threads by, inside one process. The package `tenure-loom` compiles the
+//! same primitives with loom's in their place, to check every interleaving of a bound.
+//!
+//! `Arc` and `Weak` of here are for what does something when its last handle goes; elsewhere std's will do, since nobody can
+//! tell when such a thing is freed.
 
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
-pub(crate) use std::sync::{Arc, Mutex, PoisonError};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub(crate) use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+pub(crate) use futures_executor::block_on;

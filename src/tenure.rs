@@ -197,6 +197,11 @@ impl Held {
         tracing::debug!(name = self.tenure.name(), token = self.tenure.fencing_token(), ?left, "released");
         left
     }
+
+    /// A release was given up half-way and may be tried again; until then its place stays.
+    pub(crate) fn stay(&mut self) {
+        self.place.stay();
+    }
 }
 
 impl Drop for Held {

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use futures_util::lock::Mutex as AsyncMutex;
+use futures_util::lock::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 use tracing::Instrument;
 
 use crate::kv::{Compare, CompareOp, Op, Put, Range, Txn};
 use crate::line::keys;
 use crate::session::Outcome;
+use crate::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::tenure::{Held, Tenure};
 use crate::{Error, Session};
 
@@ -84,7 +84,8 @@ impl Leadership {
     /// last handle is dropped.
     pub async fn resign(&self) -> Result<(), Error> {
         let span = self.span("resign");
-        self.shared.held.lock().await.release().instrument(span).await
+        let mut held = StaysIfGivenUp(self.shared.held.lock().await);
+        held.0.release().instrument(span).await
     }
 
     /// The revision at which it stood for election; the same number as the fencing token.
@@ -120,6 +121,15 @@ impl Deref for Leadership {
 impl std::fmt::Debug for Leadership {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.shared.tenure.fmt(f)
+    }
+}
+
+/// When [`Leadership::resign`] is dropped half-way the leadership is still there, and keeps its place.
+struct StaysIfGivenUp<'a>(AsyncMutexGuard<'a, Held>);
+
+impl Drop for StaysIfGivenUp<'_> {
+    fn drop(&mut self) {
+        self.0.stay();
     }
 }
 

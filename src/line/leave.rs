@@ -152,6 +152,7 @@ impl Contender {
                     line: Arc::clone(&line),
                     key: key.clone(),
                     slot: Some(slot),
+                    leaving: None,
                     presence: Presence::Unknown,
                     condition: None,
                 };

@@ -18,7 +18,6 @@ mod watching;
 pub(crate) use watching::{Doubt, Watching};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{FutureExt, select_biased};
 
@@ -27,6 +26,7 @@ use crate::kv::{
 };
 use crate::name::{Name, is_lease_hex};
 use crate::session::{Failed, Leaving, Outcome, Slot, Slots};
+use crate::sync::{AtomicBool, Ordering};
 use crate::{Error, Refusal, Session};
 
 /// Which keys make up a line, and whom a contender waits for.
@@ -101,6 +101,8 @@ struct Contender {
     key: Vec<u8>,
     /// Freed once the line is left.
     slot: Option<Slot>,
+    /// While the line is being left, and until the place is dropped or [stays](Place::stay).
+    leaving: Option<Leaving>,
     presence: Presence,
     /// The key may appear only if this holds too.
     condition: Option<Compare>,
@@ -134,6 +136,7 @@ impl Place {
             line,
             key,
             slot: Some(slot),
+            leaving: None,
             presence: Presence::Absent,
             condition: None,
         };
@@ -214,18 +217,30 @@ impl Place {
     /// the key still be there, and leaving be tried again.
     ///
     /// # Cancel safety
-    /// Dropping the future and the place leaves the rest to the background.
+    /// Dropping the future and the place leaves the rest to the background. Who drops the future alone must say that the
+    /// place [stays](Self::stay).
     pub(crate) async fn leave(&mut self) -> Result<(), Error> {
         let contender = self.contender_mut();
-        let leaving = contender.slot.as_ref().map(Slot::leaving);
+        if contender.leaving.is_none() {
+            contender.leaving = contender.slot.as_ref().map(Slot::leaving);
+        }
         let left = contender.leave().await;
-        // Else it is dropped, as it is when this future is: the key is held as before.
+        let leaving = contender.leaving.take();
+        // Else it is dropped: the key is held as before.
         if !matches!(left, Err(Error::Refused(_)))
             && let Some(leaving) = leaving
         {
             leaving.done();
         }
         left
+    }
+
+    /// After [`Place::leave`] was given up half-way: the key is held as before, and who waits for it is refused.
+    ///
+    /// Not when the future of `leave` is dropped: the place may be dropped right after, and between the two who waits
+    /// would be refused without reason.
+    pub(crate) fn stay(&mut self) {
+        self.contender_mut().leaving = None;
     }
 
     /// Leaves the line without having been granted: that the key is gone already is as good.
@@ -252,7 +267,8 @@ impl Drop for Place {
             return;
         }
         // At once, not when the task first runs: who locks again right after a drop is to wait, not to be refused.
-        contender.slot.iter().map(Slot::leaving).for_each(Leaving::done);
+        let leaving = contender.leaving.take().or_else(|| contender.slot.as_ref().map(Slot::leaving));
+        leaving.into_iter().for_each(Leaving::done);
         let backend = Arc::clone(contender.session.backend());
         backend.spawn(
             async move {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, select_biased};
 
 use super::{Ended, Liveness};
+use crate::sync::{AtomicBool, Ordering};
 use crate::{Backend, CallError, Instant, Refusal, within};
 
 /// Renews one lease. It holds no handle of the session, so that a forgotten session is dropped.
@@ -16,6 +17,7 @@ pub(super) struct KeepAlive {
     ttl: Duration,
     sent: Instant,
     liveness: Arc<Liveness>,
+    revokes: Arc<AtomicBool>,
 }
 
 impl KeepAlive {
@@ -35,11 +37,17 @@ impl KeepAlive {
             ttl,
             sent,
             liveness: Arc::new(Liveness::new(deadline.as_nanos())),
+            revokes: Arc::new(AtomicBool::new(true)),
         }
     }
 
     pub(super) fn liveness(&self) -> Arc<Liveness> {
         Arc::clone(&self.liveness)
+    }
+
+    /// Whether it revokes the lease when it finds the session over.
+    pub(super) fn revokes(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.revokes)
     }
 
     /// Renews every third of the TTL, and after a failure again soon, until the session is over.
@@ -61,6 +69,7 @@ impl KeepAlive {
             match renewed {
                 Renewal::Done => next = self.sent + self.ttl / 3,
                 Renewal::Again => next = self.backend.now() + (self.ttl / 20).min(Duration::from_millis(500)),
+                Renewal::Ended => return,
                 Renewal::Over(why) => return self.give_up(why).await,
             }
         }
@@ -69,7 +78,7 @@ impl KeepAlive {
     async fn renew(&mut self) -> Renewal {
         let sent = self.backend.now();
         let Some(deadline) = self.liveness.deadline_ns().map(Instant::from_nanos) else {
-            return Renewal::Over("ended");
+            return Renewal::Ended;
         };
         if !self.liveness.is_alive(sent.as_nanos()) {
             return Renewal::Over("its deadline passed without a renewal");
@@ -107,6 +116,9 @@ impl KeepAlive {
         if self.liveness.end() {
             tracing::warn!(lease = self.lease, why, "session lost");
         }
+        if !self.revokes.load(Ordering::Acquire) {
+            return;
+        }
         let give_up_at = self.backend.now() + self.ttl;
         let revoked =
             within(&*self.backend, give_up_at, self.backend.lease_revoke(self.lease, give_up_at)).await;
@@ -119,6 +131,9 @@ impl KeepAlive {
 enum Renewal {
     Done,
     Again,
+    /// By somebody else, who has seen to the lease.
+    Ended,
+    /// Found over by the renewal itself.
     Over(&'static str),
 }
 

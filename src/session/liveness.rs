@@ -1,11 +1,12 @@
 //! The cell that says until when something lives: alive until a deadline that can be moved on, and once over, over for
-//! ever and for everyone. Compiled twice: in the library, and by `tests/loom_liveness.rs` over loom.
+//! ever and for everyone.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::sync::{Arc, AtomicU64, Mutex, Ordering, PoisonError};
+use crate::sync::{AtomicU64, Mutex, Ordering, PoisonError};
 
 /// The deadline that says "over".
 const OVER: u64 = 0;

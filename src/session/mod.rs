@@ -6,14 +6,13 @@ mod slots;
 mod steps;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, select_biased};
 
 use crate::election::Leaderships;
-use crate::sync;
+use crate::sync::{self, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError, Weak};
 use crate::{Backend, CallError, Error, Instant, Refusal, within};
 
 pub(crate) use liveness::{Ended, Liveness};
@@ -34,7 +33,7 @@ pub(crate) use steps::{Failed, Outcome};
 /// revoked in the background; [`Session::close`] waits for that, [`Session::orphan`] forgoes it.
 #[derive(Clone)]
 pub struct Session {
-    inner: Arc<Inner>,
+    inner: sync::Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -47,7 +46,8 @@ pub(crate) struct Inner {
     fences: Mutex<BTreeMap<Vec<u8>, Fence>>,
     leaderships: Leaderships,
     readers: AtomicU64,
-    revoke_on_drop: AtomicBool,
+    /// Whether the end of the session is to revoke the lease: not once it is handed on, or another has seen to it.
+    revokes: Arc<AtomicBool>,
 }
 
 /// A lock's fence key, as a session knows it.
@@ -153,11 +153,11 @@ impl SessionBuilder {
     fn start(&self, lease: i64, ttl: Duration, sent: Instant) -> Session {
         let keep_alive =
             keep_alive::KeepAlive::new(Arc::clone(&self.backend), lease, self.drift_bound_ppm, ttl, sent);
-        let liveness = keep_alive.liveness();
+        let (liveness, revokes) = (keep_alive.liveness(), keep_alive.revokes());
         self.backend.spawn(keep_alive.run().boxed());
         tracing::debug!(lease, ttl_ms = ttl.as_millis(), "session opened");
         Session {
-            inner: Arc::new(Inner {
+            inner: sync::Arc::new(Inner {
                 backend: Arc::clone(&self.backend),
                 lease,
                 ttl,
@@ -166,7 +166,7 @@ impl SessionBuilder {
                 fences: Mutex::default(),
                 leaderships: Leaderships::default(),
                 readers: AtomicU64::new(0),
-                revoke_on_drop: true.into(),
+                revokes,
             }),
         }
     }
@@ -227,18 +227,20 @@ impl Session {
     /// # Cancel safety
     /// Dropping the future leaves the revocation to the background.
     pub async fn close(self) -> Result<(), Error> {
+        self.inner.revokes.store(false, Ordering::Release);
         self.inner.liveness.end();
-        self.inner.revoke_on_drop.store(false, Ordering::Release);
-        let mut pending = RevokeOnDrop { inner: Arc::clone(&self.inner), armed: true };
+        let mut pending = RevokeOnDrop { inner: sync::Arc::clone(&self.inner), armed: true };
         let revoked = revoke(&*self.inner.backend, self.inner.lease, self.inner.ttl).await;
         pending.armed = false;
         revoked
     }
 
     /// Stops renewing without revoking: the lease, and what it holds, lives on for what is left of its TTL, for another
-    /// process to take over with [`SessionBuilder::lease`]. This session is over, on this side.
+    /// process to take over with [`SessionBuilder::lease`]. This session is over, on this side. If it was lost before, its
+    /// lease may be revoked already.
     pub fn orphan(self) {
-        self.inner.revoke_on_drop.store(false, Ordering::Release);
+        // In this order: the renewal, which may find the session over at any moment, must find this said.
+        self.inner.revokes.store(false, Ordering::Release);
         self.inner.liveness.end();
     }
 
@@ -264,7 +266,7 @@ impl Session {
     }
 
     pub(crate) fn downgrade(&self) -> Weak<Inner> {
-        Arc::downgrade(&self.inner)
+        sync::Arc::downgrade(&self.inner)
     }
 
     pub(crate) fn upgrade(inner: &Weak<Inner>) -> Option<Self> {
@@ -358,7 +360,7 @@ fn revoke_in_background(backend: &Arc<dyn Backend>, lease: i64, ttl: Duration) {
 
 /// Leaves an unfinished revocation to the background.
 struct RevokeOnDrop {
-    inner: Arc<Inner>,
+    inner: sync::Arc<Inner>,
     armed: bool,
 }
 
@@ -373,7 +375,7 @@ impl Drop for RevokeOnDrop {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.liveness.end();
-        if *self.revoke_on_drop.get_mut() {
+        if self.revokes.load(Ordering::Acquire) {
             revoke_in_background(&self.backend, self.lease, self.ttl);
         }
     }

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The keys in use.
 #[derive(Default)]
@@ -75,20 +77,19 @@ impl Drop for Leaving {
         if self.done {
             return;
         }
-        let mut slots = self.slots.lock();
-        if let Some(used) = slots.get_mut(&self.key) {
+        let waiting = self.slots.lock().get_mut(&self.key).map(|used| {
             used.leaving = false;
-            used.waiting.drain(..).for_each(Waker::wake);
-        }
+            std::mem::take(&mut used.waiting)
+        });
+        // Not under the lock: a waker may run other code.
+        waiting.into_iter().flatten().for_each(Waker::wake);
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let freed = self.slots.lock().remove(&self.key);
-        for waker in freed.into_iter().flat_map(|used| used.waiting) {
-            waker.wake();
-        }
+        freed.into_iter().flat_map(|used| used.waiting).for_each(Waker::wake);
     }
 }
 
