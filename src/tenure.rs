@@ -199,7 +199,7 @@ impl Held {
     }
 
     /// A release was given up half-way and may be tried again; until then its place stays.
-    pub(crate) fn stay(&mut self) {
+    pub(crate) fn stay(&self) {
         self.place.stay();
     }
 }

@@ -6,6 +6,7 @@
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, reason = "a model fails by panicking")]
+#![allow(clippy::duplicate_mod, reason = "the planted bugs are put under the same models")]
 
 /// Includes files of the library, of which the models use a part.
 macro_rules! library {

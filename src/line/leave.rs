@@ -152,7 +152,6 @@ impl Contender {
                     line: Arc::clone(&line),
                     key: key.clone(),
                     slot: Some(slot),
-                    leaving: None,
                     presence: Presence::Unknown,
                     condition: None,
                 };

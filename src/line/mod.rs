@@ -25,7 +25,7 @@ use crate::kv::{
     Compare, CompareOp, KeyValue, Op, OpResponse, Put, Range, SortOrder, SortTarget, Txn, TxnResponse,
 };
 use crate::name::{Name, is_lease_hex};
-use crate::session::{Failed, Leaving, Outcome, Slot, Slots};
+use crate::session::{Failed, Outcome, Slot, Slots};
 use crate::sync::{AtomicBool, Ordering};
 use crate::{Error, Refusal, Session};
 
@@ -101,8 +101,6 @@ struct Contender {
     key: Vec<u8>,
     /// Freed once the line is left.
     slot: Option<Slot>,
-    /// While the line is being left, and until the place is dropped or [stays](Place::stay).
-    leaving: Option<Leaving>,
     presence: Presence,
     /// The key may appear only if this holds too.
     condition: Option<Compare>,
@@ -136,7 +134,6 @@ impl Place {
             line,
             key,
             slot: Some(slot),
-            leaving: None,
             presence: Presence::Absent,
             condition: None,
         };
@@ -221,16 +218,10 @@ impl Place {
     /// place [stays](Self::stay).
     pub(crate) async fn leave(&mut self) -> Result<(), Error> {
         let contender = self.contender_mut();
-        if contender.leaving.is_none() {
-            contender.leaving = contender.slot.as_ref().map(Slot::leaving);
-        }
+        contender.slot.iter().for_each(Slot::leave);
         let left = contender.leave().await;
-        let leaving = contender.leaving.take();
-        // Else it is dropped: the key is held as before.
-        if !matches!(left, Err(Error::Refused(_)))
-            && let Some(leaving) = leaving
-        {
-            leaving.done();
+        if matches!(left, Err(Error::Refused(_))) {
+            self.stay();
         }
         left
     }
@@ -239,8 +230,8 @@ impl Place {
     ///
     /// Not when the future of `leave` is dropped: the place may be dropped right after, and between the two who waits
     /// would be refused without reason.
-    pub(crate) fn stay(&mut self) {
-        self.contender_mut().leaving = None;
+    pub(crate) fn stay(&self) {
+        self.contender().slot.iter().for_each(Slot::stay);
     }
 
     /// Leaves the line without having been granted: that the key is gone already is as good.
@@ -267,8 +258,7 @@ impl Drop for Place {
             return;
         }
         // At once, not when the task first runs: who locks again right after a drop is to wait, not to be refused.
-        let leaving = contender.leaving.take().or_else(|| contender.slot.as_ref().map(Slot::leaving));
-        leaving.into_iter().for_each(Leaving::done);
+        contender.slot.iter().for_each(Slot::leave);
         let backend = Arc::clone(contender.session.backend());
         backend.spawn(
             async move {

@@ -16,7 +16,7 @@ use crate::sync::{self, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, Pois
 use crate::{Backend, CallError, Error, Instant, Refusal, within};
 
 pub(crate) use liveness::{Ended, Liveness};
-pub(crate) use slots::{Leaving, Slot, Slots};
+pub(crate) use slots::{Slot, Slots};
 pub(crate) use steps::{Failed, Outcome};
 
 /// A lease kept alive by a background task, and the clock that says until when what it holds is safe.

@@ -50,33 +50,14 @@ impl Slots {
 
 impl Slot {
     /// From here on the key is being given back: who wants it waits instead of being refused.
-    pub(crate) fn leaving(&self) -> Leaving {
+    pub(crate) fn leave(&self) {
         if let Some(used) = self.slots.lock().get_mut(&self.key) {
             used.leaving = true;
         }
-        Leaving { slots: Arc::clone(&self.slots), key: self.key.clone(), done: false }
     }
-}
 
-/// A key that is being given back. If this is dropped before that is [done](Leaving::done), the key is held again.
-pub(crate) struct Leaving {
-    slots: Arc<Slots>,
-    key: Vec<u8>,
-    done: bool,
-}
-
-impl Leaving {
-    /// The key is given back, or will be: it stays so until its slot is dropped.
-    pub(crate) fn done(mut self) {
-        self.done = true;
-    }
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
+    /// The key is not given back after all: who waited for it is refused.
+    pub(crate) fn stay(&self) {
         let waiting = self.slots.lock().get_mut(&self.key).map(|used| {
             used.leaving = false;
             std::mem::take(&mut used.waiting)

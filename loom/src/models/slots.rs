@@ -35,7 +35,7 @@ pub(crate) fn who_wants_a_key_that_is_given_back_gets_it() {
     explore("slots: wanted while given back (2 threads)", Bound::None, || {
         let slots = Arc::new(Slots::default());
         let slot = take(&slots).unwrap();
-        slot.leaving().done();
+        slot.leave();
         let leaver = thread::spawn(move || drop(slot));
         assert!(take(&slots).is_some(), "refused beside a release under way");
         leaver.join().unwrap();
@@ -47,7 +47,7 @@ pub(crate) fn of_two_who_want_a_key_that_is_given_back_one_gets_it() {
     explore("slots: wanted twice while given back (3 threads)", Bound::Preemptions(3), || {
         let slots = Arc::new(Slots::default());
         let slot = take(&slots).unwrap();
-        slot.leaving().done();
+        slot.leave();
         let leaver = thread::spawn(move || drop(slot));
         let other = {
             let slots = Arc::clone(&slots);
@@ -66,8 +66,8 @@ pub(crate) fn who_waits_for_a_release_that_is_given_up_is_refused() {
         let slots = Arc::new(Slots::default());
         let slot = take(&slots).unwrap();
         let leaver = thread::spawn(move || {
-            let leaving = slot.leaving();
-            drop(leaving);
+            slot.leave();
+            slot.stay();
             slot
         });
         assert!(take(&slots).is_none(), "granted beside its holder");
@@ -81,7 +81,7 @@ pub(crate) fn a_wait_that_is_given_up_takes_no_wake_up_along() {
     explore("slots: a wait given up (2 threads)", Bound::None, || {
         let slots = Arc::new(Slots::default());
         let slot = take(&slots).unwrap();
-        slot.leaving().done();
+        slot.leave();
         let leaver = thread::spawn(move || drop(slot));
         let first = block_on(async { futures_util::FutureExt::now_or_never(Slots::take(&slots, KEY)) });
         match first {
