@@ -17,6 +17,7 @@ mod robbed;
 mod script;
 #[cfg(test)]
 mod script_plain;
+mod shape;
 mod watch_guarantees;
 mod writer_priority;
 
@@ -27,6 +28,7 @@ pub use evidence::{
 };
 pub(crate) use order::Order;
 pub use plain::{Operation, Plain, Stream};
+pub use shape::shape;
 
 use crate::history::History;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::unless_closed;
 use crate::report::style::FAINT;
-use crate::run::{Campaign, CampaignOptions, Phases, Stopwatch, keep_panics_quiet};
+use crate::run::{Campaign, CampaignOptions, Limits, Phases, Stopwatch, keep_panics_quiet};
 use crate::scenario::{self, BadInput, Scenario};
 
 /// Measures what seeds cost on this machine.
@@ -137,10 +137,12 @@ fn memory(out: &mut impl Write, scenario: &Scenario, seeds: u64) -> Result<std::
 fn options(seeds: u64, jobs: usize) -> CampaignOptions {
     CampaignOptions {
         seeds: 0..seeds,
+        shard: None,
         jobs,
         planted: None,
         capsules: PathBuf::from("capsules"),
         most_capsules: 0,
+        limits: Limits::default(),
     }
 }
 

@@ -3,7 +3,10 @@
 mod bench;
 #[cfg(unix)]
 mod conform;
+mod interrupt;
 mod list;
+mod merge;
+mod output;
 mod replay;
 mod run;
 mod seeds;
@@ -26,6 +29,8 @@ Examples:
   tenure run                                   every built-in scenario, 200 seeds each
   tenure run my.toml --seeds 500..600 --jobs 1 a scenario of your own
   tenure run mutex --planted deaf-to-expiry    a bug on purpose: it must be caught
+  tenure run mutex --seeds 2000 --shard 0/4 --json > 0.json    the first of four machines' parts
+  tenure merge 0.json 1.json 2.json 3.json     the four added up, as if one had run them
   tenure replay mutex --seed 17 --brief        what happened in one seed, step by step
   tenure replay capsules/mutex-17.json         the same of a failure that was written down
   tenure conform --etcd-version 3.5.34         the simulated store against a real etcd, 20,000 scripts
@@ -35,7 +40,8 @@ Exit codes:
   0  green, or failed as expected
   1  an invariant broke, something panicked, a coverage mark was never hit, or a real etcd did otherwise
   2  bad input
-  4  a seed gave two different histories";
+  4  a seed gave two different histories
+  130, 143  ended by Ctrl-C or SIGTERM, with what was found so far";
 
 /// Runs seeds of a simulated etcd cluster under faults, and checks that distributed locks keep their promises.
 ///
@@ -51,6 +57,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Merge(merge::Args),
     Replay(replay::Args),
     List(list::Args),
     Bench(bench::Args),
@@ -65,6 +72,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::List(args) => list::run(&args),
         Command::Bench(args) => bench::run(&args),

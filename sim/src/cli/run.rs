@@ -1,24 +1,24 @@
 //! `tenure run`: campaigns of seeds.
 
-use std::fs::OpenOptions;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{all_cores, planted, seeds, unless_closed};
+use super::output::Output;
+use super::{all_cores, interrupt, planted, seeds};
 use crate::cluster::Transport;
-use crate::report::json::{CampaignJson, Document};
-use crate::report::{command, junit, summary};
-use crate::run::{Campaign, CampaignOptions, Capsule, keep_panics_quiet};
+use crate::run::{Campaign, CampaignOptions, Capsule, Limits, Shard, Stopped, Stopwatch, keep_panics_quiet};
 use crate::scenario::{self, BadInput, Scenario};
 
 /// Runs seeds of scenarios and checks their invariants.
 ///
 /// Each seed runs on a fresh thread; one in twenty is run twice, and both histories must be equal. A seed that fails is
 /// written into a capsule at once. The last line of a red run is the command that reproduces its first failure.
+///
+/// Ctrl-C and SIGTERM end it with all that was found so far, reports included; a second one ends it at once.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Built-in scenarios by name (see `tenure list`), or .toml files; all built-in ones if none is named
@@ -42,12 +42,17 @@ pub(super) struct Args {
     /// How many capsules are written at most for a scenario
     #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true)]
     most_capsules: u64,
-    /// Prints one JSON document instead of text
+    /// Runs one shard only, counted from 0: its row of the seeds, the same on every machine (see `tenure merge`)
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Begins no seed after this time, as 90s, 10m or 1h30m; each scenario has an equal share of what is left
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    budget: Option<Duration>,
+    /// Begins no seed after one that failed
     #[arg(long)]
-    json: bool,
-    /// Also writes a JUnit report
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
+    fail_fast: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
@@ -64,42 +69,42 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
         scenarios.iter_mut().for_each(|scenario| scenario.cluster.transport = transport);
     }
     writable(args)?;
+    if let Some(shard) = args.shard
+        && shard.part(&args.seeds).is_empty()
+    {
+        let Range { start, end } = args.seeds;
+        return Err(BadInput(format!("--shard {shard}: {start}..{end} holds fewer seeds than shards")));
+    }
     keep_panics_quiet();
-    let options = CampaignOptions {
+    let mut options = CampaignOptions {
         seeds: args.seeds.clone(),
+        shard: args.shard,
         jobs: args.jobs.map_or_else(all_cores, usize::from),
         planted,
         capsules: args.capsules.clone(),
         most_capsules: args.most_capsules,
+        limits: Limits { budget: None, fail_fast: args.fail_fast, signal: interrupt::listen()? },
     };
+    let started = Stopwatch::start();
     let mut campaigns = Vec::new();
-    for (name, scenario) in names.into_iter().zip(&scenarios) {
+    for (index, (name, scenario)) in names.into_iter().zip(&scenarios).enumerate() {
+        let scenarios_left = u32::try_from(scenarios.len() - index).unwrap_or(1);
+        let left = |budget: Duration| budget.saturating_sub(started.elapsed()) / scenarios_left;
+        options.limits.budget = args.budget.map(left);
         let campaign = campaign(scenario, &options)?;
-        if !args.json {
-            unless_closed(summary::write(&mut anstream::stdout().lock(), &campaign))?;
-        }
+        args.output.summary(&campaign)?;
+        let is_last = matches!(campaign.stopped, Some(Stopped::FailFast | Stopped::Signal(_)));
         campaigns.push((name, campaign));
+        if is_last {
+            break;
+        }
     }
-    finish(args, &campaigns)
+    args.output.finish(&campaigns)
 }
 
 /// Whether what is to be written can be: before the first seed is run, not after the last.
 fn writable(args: &Args) -> Result<(), BadInput> {
-    if let Some(file) = &args.junit {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !folder.is_dir() {
-            return Err(BadInput(format!(
-                "--junit {}: there is no folder {}",
-                file.display(),
-                folder.display()
-            )));
-        }
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(file)
-            .map_err(|error| BadInput(format!("--junit {}: cannot be written: {error}", file.display())))?;
-    }
+    args.output.writable()?;
     if args.most_capsules > 0 {
         Capsule::try_folder(&args.capsules).map_err(|error| {
             BadInput(format!("--capsules {}: cannot be written to: {error}", args.capsules.display()))
@@ -125,7 +130,7 @@ fn progress_bar(scenario: &Scenario, options: &CampaignOptions) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(
-        Some(options.seeds.end - options.seeds.start),
+        Some(options.own_seeds().end - options.own_seeds().start),
         ProgressDrawTarget::stderr_with_hz(5),
     );
     if let Ok(style) =
@@ -136,53 +141,4 @@ fn progress_bar(scenario: &Scenario, options: &CampaignOptions) -> ProgressBar {
     bar.set_prefix(scenario.name.clone());
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
-}
-
-fn finish(args: &Args, campaigns: &[(String, Campaign)]) -> Result<u8, BadInput> {
-    // Histories that differ make every other verdict doubtful, so 4 comes before 1.
-    let exit_code = campaigns.iter().map(|(_, campaign)| campaign.exit_code()).max().unwrap_or(0);
-    if let Some(file) = &args.junit {
-        let text = junit::report(campaigns)
-            .to_string()
-            .map_err(|error| BadInput(format!("--junit {}: {error}", file.display())))?;
-        std::fs::write(file, text)
-            .map_err(|error| BadInput(format!("--junit {}: cannot be written: {error}", file.display())))?;
-    }
-    let mut out = anstream::stdout().lock();
-    if args.json {
-        let document = Document {
-            campaigns: campaigns.iter().map(|(named, campaign)| CampaignJson::of(campaign, named)).collect(),
-            exit_code,
-        };
-        let text =
-            serde_json::to_string_pretty(&document).map_err(|error| BadInput(format!("--json: {error}")))?;
-        unless_closed(writeln!(out, "{text}"))?;
-    } else if let Some(command) = reproduction(campaigns) {
-        unless_closed(writeln!(out, "reproduce with:\n{command}"))?;
-    }
-    Ok(exit_code)
-}
-
-/// The command for the first campaign that is red.
-fn reproduction(campaigns: &[(String, Campaign)]) -> Option<String> {
-    let (named, campaign) = campaigns
-        .iter()
-        .max_by_key(|(_, campaign)| campaign.exit_code())
-        .and_then(|worst| campaigns.iter().find(|(_, one)| one.exit_code() == worst.1.exit_code()))?;
-    if campaign.exit_code() == 0 {
-        return None;
-    }
-    let flags = command::Flags::of(campaign);
-    let seed = match campaign.differences.first() {
-        Some(difference) => {
-            let seeds = difference.seed..difference.seed + 1;
-            return Some(command::run(named, &seeds, flags));
-        }
-        None => campaign.failures.first().map(|failure| failure.seed),
-    };
-    Some(match seed {
-        Some(seed) => command::replay(named, seed, flags),
-        // It was to fail and did not, or a mark was never hit: no one seed shows that.
-        None => command::run(named, &campaign.seeds, flags),
-    })
 }

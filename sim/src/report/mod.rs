@@ -1,8 +1,10 @@
 //! What a person or another program reads of runs: summaries, timelines, JSON and JUnit.
 
 pub mod command;
+pub mod github;
 pub mod json;
 pub mod junit;
+pub mod kinds;
 mod show;
 pub mod style;
 pub mod summary;

@@ -1,16 +1,15 @@
 //! What a campaign prints: a few lines a person reads and a script can cut.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use super::kinds::{Example, Kind, kinds};
 use super::style::{BAD, FAINT, GOOD, NAME, NOTICE, styled};
 use super::timeline;
 use crate::planted::Planted;
-use crate::run::{Campaign, Difference, Failure, Verdict};
+use crate::run::{Campaign, Difference, Seen, Verdict};
 use crate::scenario::Expect;
-
-/// How many failing seeds are shown one by one.
-const MOST_SHOWN: usize = 50;
 
 /// Writes a campaign's summary, all but the command that reproduces a failure.
 ///
@@ -19,14 +18,21 @@ const MOST_SHOWN: usize = 50;
 pub fn write(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
     let planted =
         campaign.planted.map_or_else(String::new, |planted| format!(" with {} planted", planted.name));
+    let shard = campaign.shard.map_or_else(String::new, |shard| {
+        format!(" (shard {shard} of {}..{})", campaign.whole.start, campaign.whole.end)
+    });
     writeln!(
         out,
-        "{}{planted}: {} seeds, {}..{}",
+        "{}{planted}: {} seeds, {}..{}{shard}",
         styled(NAME, &campaign.scenario.name),
         campaign.count(),
         campaign.seeds.start,
         campaign.seeds.end
     )?;
+    if let Some(why) = campaign.stopped {
+        let done = format!("{} of {} seeds: {why}", campaign.count(), campaign.asked());
+        field(out, "stopped", &styled(NOTICE, done).to_string())?;
+    }
     speed(out, campaign)?;
     // Clients take tenures, or use etcd itself.
     let (name, count) = match campaign.operations {
@@ -40,11 +46,8 @@ pub fn write(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
     let same = campaign.redone - campaign.differences.len() as u64;
     field(out, "redone", &format!("{} seeds, {same} with the same history", campaign.redone))?;
     field(out, "hash", &format!("{:016x}", campaign.hash()))?;
-    for failure in campaign.failures.iter().take(MOST_SHOWN) {
-        write_failure(out, failure)?;
-    }
-    if campaign.failures.len() > MOST_SHOWN {
-        writeln!(out, "  .. and {} more (--json tells all)", campaign.failures.len() - MOST_SHOWN)?;
+    for kind in kinds(campaign) {
+        write_kind(out, &kind)?;
     }
     for difference in &campaign.differences {
         write_difference(out, difference)?;
@@ -82,7 +85,7 @@ fn speed(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
     )
 }
 
-fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
+fn counts(counts: &BTreeMap<Cow<'static, str>, u64>) -> String {
     if counts.is_empty() {
         return "none".into();
     }
@@ -100,28 +103,28 @@ fn marks(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
     Ok(())
 }
 
-fn write_failure(out: &mut impl Write, failure: &Failure) -> io::Result<()> {
-    match &failure.verdict {
-        Verdict::Green => {}
-        Verdict::Panic { message } => {
-            writeln!(out, "  {BAD}seed {}{BAD:#} panic: {message}", failure.seed)?;
-        }
-        Verdict::Broken { violations } => {
-            for violation in violations {
-                let (invariant, detail) = (&violation.invariant, &violation.detail);
-                writeln!(
-                    out,
-                    "  {BAD}seed {}{BAD:#} {invariant}: {detail} (step {})",
-                    failure.seed, violation.step
-                )?;
-            }
+/// The same breach is told once, with some of the seeds that show it.
+fn write_kind(out: &mut impl Write, kind: &Kind<'_>) -> io::Result<()> {
+    if kind.count > 1 {
+        writeln!(out, "  {BAD}{}{BAD:#} broke so in {} seeds:", kind.what, kind.count)?;
+    }
+    for Example { failure, detail, step } in &kind.examples {
+        let step = step.map_or_else(String::new, |step| format!(" (step {step})"));
+        writeln!(out, "  {BAD}seed {}{BAD:#} {}: {detail}{step}", failure.seed, kind.what)?;
+        match &failure.capsule {
+            Some(Ok(path)) => writeln!(out, "    {FAINT}capsule {}{FAINT:#}", path.display())?,
+            Some(Err(error)) => writeln!(out, "    {NOTICE}no capsule{NOTICE:#}: {error}")?,
+            None => {}
         }
     }
-    match &failure.capsule {
-        Some(Ok(path)) => writeln!(out, "    {FAINT}capsule {}{FAINT:#}", path.display()),
-        Some(Err(error)) => writeln!(out, "    {NOTICE}no capsule{NOTICE:#}: {error}"),
-        None => Ok(()),
+    if kind.count > kind.examples.len() {
+        writeln!(
+            out,
+            "  .. and {} seeds more of this kind (--json tells all)",
+            kind.count - kind.examples.len()
+        )?;
     }
+    Ok(())
 }
 
 fn write_difference(out: &mut impl Write, difference: &Difference) -> io::Result<()> {
@@ -129,7 +132,8 @@ fn write_difference(out: &mut impl Write, difference: &Difference) -> io::Result
     writeln!(out, "  {BAD}seed {seed} is not deterministic{BAD:#}: its runs differ first at step {step}")?;
     for (which, at) in [("first", first), ("second", second)] {
         match at {
-            Some(at) => writeln!(out, "    {which:<6} {}", timeline::line(*step, at))?,
+            Some(Seen::Step(at)) => writeln!(out, "    {which:<6} {}", timeline::line(*step, at))?,
+            Some(Seen::Line(line)) => writeln!(out, "    {which:<6} {line}")?,
             None => writeln!(out, "    {which:<6} had ended before")?,
         }
     }
@@ -165,6 +169,8 @@ fn write_verdict(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
     let broke = broke.collect::<Vec<_>>().join(", ");
     let failed = campaign.failures.len();
     let (style, verdict) = match (campaign.exit_code(), campaign.scenario.expect) {
+        (130.., _) if failed > 0 => (BAD, format!("red so far: {failed} seeds ({broke})")),
+        (130.., _) => (NOTICE, "green so far, and not at its end".to_owned()),
         (0, Expect::Pass) => (GOOD, "green".to_owned()),
         (0, Expect::Fail) => (GOOD, format!("failed as expected: {failed} seeds ({broke})")),
         (4, _) => (BAD, format!("not deterministic: {} seeds", campaign.differences.len())),

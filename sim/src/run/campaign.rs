@@ -1,16 +1,17 @@
 //! A campaign: many seeds of one scenario, on several threads, each seed on a fresh one. What it tells does not depend on how
 //! many threads there are.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use super::execute::{execute_here, on_fresh_thread};
 use super::stopwatch::Stopwatch;
-use super::{Capsule, Run, SeedReport, Verdict, execute, judge};
+use super::{Capsule, Limits, Run, SeedReport, Shard, Stopped, Verdict, execute, judge};
 use crate::history::Step;
 use crate::plan::Plan;
 use crate::planted::Planted;
@@ -25,8 +26,10 @@ const COVERAGE_FROM_SEEDS: u64 = 500;
 /// How a campaign is run.
 #[derive(Clone, Debug)]
 pub struct CampaignOptions {
-    /// The seeds.
+    /// The seeds of the whole campaign.
     pub seeds: Range<u64>,
+    /// The part of them that is run here; all if there is none.
+    pub shard: Option<Shard>,
     /// How many at a time.
     pub jobs: usize,
     /// The planted bug.
@@ -35,6 +38,15 @@ pub struct CampaignOptions {
     pub capsules: PathBuf,
     /// How many capsules at most.
     pub most_capsules: u64,
+    /// What may end it before its last seed.
+    pub limits: Limits,
+}
+
+impl CampaignOptions {
+    /// The seeds that are run here.
+    pub fn own_seeds(&self) -> Range<u64> {
+        self.shard.map_or_else(|| self.seeds.clone(), |shard| shard.part(&self.seeds))
+    }
 }
 
 /// A seed that failed.
@@ -56,9 +68,18 @@ pub struct Difference {
     /// The first step that differs.
     pub step: usize,
     /// That step in the first run, if it had so many.
-    pub first: Option<Step>,
+    pub first: Option<Seen>,
     /// That step in the second run.
-    pub second: Option<Step>,
+    pub second: Option<Seen>,
+}
+
+/// A step that differs: seen here, or read from another machine's report.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// The step.
+    Step(Box<Step>),
+    /// Its line.
+    Line(String),
 }
 
 /// What came of a campaign.
@@ -68,8 +89,14 @@ pub struct Campaign {
     pub scenario: Scenario,
     /// The planted bug.
     pub planted: Option<&'static Planted>,
-    /// The seeds.
+    /// The seeds that were to be run here.
     pub seeds: Range<u64>,
+    /// The seeds of the whole campaign; the same unless this is a shard.
+    pub whole: Range<u64>,
+    /// Which part of it this is.
+    pub shard: Option<Shard>,
+    /// Why it ended before its last seed, if it did.
+    pub stopped: Option<Stopped>,
     /// How many ran at a time.
     pub jobs: usize,
     /// The seeds that failed, in order.
@@ -85,9 +112,9 @@ pub struct Campaign {
     /// How many steps in all.
     pub steps: u64,
     /// The faults that began, by name.
-    pub faults: BTreeMap<&'static str, u64>,
+    pub faults: BTreeMap<Cow<'static, str>, u64>,
     /// How many seeds hit each mark.
-    pub marks: BTreeMap<&'static str, u64>,
+    pub marks: BTreeMap<Cow<'static, str>, u64>,
     /// Simulated time in all.
     pub simulated_ms: u64,
     /// Wall time.
@@ -104,8 +131,21 @@ struct Done {
     difference: Option<Difference>,
 }
 
+impl Done {
+    /// Whether it is a failure that its scenario does not ask for.
+    fn should_not_be(&self, scenario: &Scenario) -> bool {
+        let failed = match &self.report.verdict {
+            Verdict::Green => false,
+            Verdict::Broken { .. } => scenario.expect == Expect::Pass,
+            Verdict::Panic { .. } => true,
+        };
+        failed || self.difference.is_some()
+    }
+}
+
 impl Campaign {
-    /// Runs it. `progress` is told of each seed that is done, with the number of failures so far.
+    /// Runs it. `progress` is told of each seed that is done, with the number of failures so far. What is done when a limit
+    /// is reached is a row of seeds from the first on without a gap.
     ///
     /// # Errors
     /// If the scenario's cluster cannot be.
@@ -115,22 +155,34 @@ impl Campaign {
         mut progress: impl FnMut(u64),
     ) -> Result<Self, BadInput> {
         let started = Stopwatch::start();
-        let next = AtomicU64::new(options.seeds.start);
+        let seeds = options.own_seeds();
+        let next = AtomicU64::new(seeds.start);
         let capsules = AtomicU64::new(0);
+        let (failed, stopped) = (AtomicBool::new(false), OnceLock::new());
         let mut campaign = Self::new(scenario, options);
         let mut trouble = None;
         std::thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();
             for _ in 0..options.jobs.max(1) {
-                let (sender, next, capsules) = (sender.clone(), &next, &capsules);
+                let (sender, seeds) = (sender.clone(), seeds.clone());
+                let (next, capsules, failed, stopped) = (&next, &capsules, &failed, &stopped);
                 scope.spawn(move || {
                     loop {
-                        let end = options.seeds.end;
-                        let step = |seed| (seed < end).then(|| seed + 1);
+                        let begun = next.load(Ordering::Relaxed) > seeds.start;
+                        let has_failed = failed.load(Ordering::Relaxed);
+                        if let Some(why) = options.limits.reached(started.elapsed(), begun, has_failed) {
+                            stopped.get_or_init(|| why);
+                            return;
+                        }
+                        let step = |seed| (seed < seeds.end).then(|| seed + 1);
                         let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step) else {
                             return;
                         };
-                        if sender.send(one(scenario, options, seed, capsules)).is_err() {
+                        let done = one(scenario, options, seed, capsules);
+                        if done.as_ref().is_ok_and(|done| done.should_not_be(scenario)) {
+                            failed.store(true, Ordering::Relaxed);
+                        }
+                        if sender.send(done).is_err() {
                             return;
                         }
                     }
@@ -145,7 +197,7 @@ impl Campaign {
                     }
                     // The others would find the same: stop.
                     Err(bad) => {
-                        next.store(options.seeds.end, Ordering::Relaxed);
+                        next.store(seeds.end, Ordering::Relaxed);
                         trouble.get_or_insert(bad);
                     }
                 }
@@ -154,8 +206,8 @@ impl Campaign {
         if let Some(bad) = trouble {
             return Err(bad);
         }
-        campaign.failures.sort_by_key(|failure| failure.seed);
-        campaign.differences.sort_by_key(|difference| difference.seed);
+        campaign.sort();
+        campaign.stopped = stopped.into_inner().filter(|_| campaign.count() < campaign.asked());
         campaign.wall = started.elapsed();
         Ok(campaign)
     }
@@ -164,7 +216,10 @@ impl Campaign {
         Self {
             scenario: scenario.clone(),
             planted: options.planted,
-            seeds: options.seeds.clone(),
+            seeds: options.own_seeds(),
+            whole: options.seeds.clone(),
+            shard: options.shard,
+            stopped: None,
             jobs: options.jobs,
             failures: Vec::new(),
             differences: Vec::new(),
@@ -190,13 +245,44 @@ impl Campaign {
         self.steps += report.steps;
         self.simulated_ms += report.simulated_ms;
         for (name, count) in report.faults {
-            *self.faults.entry(name).or_default() += count;
+            *self.faults.entry(name.into()).or_default() += count;
         }
         for mark in report.marks {
-            *self.marks.entry(mark).or_default() += 1;
+            *self.marks.entry(mark.into()).or_default() += 1;
         }
         if report.verdict != Verdict::Green {
             self.failures.push(Failure { seed: report.seed, verdict: report.verdict, capsule });
+        }
+    }
+
+    fn sort(&mut self) {
+        self.failures.sort_by_key(|failure| failure.seed);
+        self.differences.sort_by_key(|difference| difference.seed);
+    }
+
+    /// Takes in what another shard of the same campaign found.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.failures.extend(other.failures);
+        self.differences.extend(other.differences);
+        self.sort();
+        self.redone += other.redone;
+        self.grants += other.grants;
+        self.operations += other.operations;
+        self.steps += other.steps;
+        self.simulated_ms += other.simulated_ms;
+        for (name, count) in other.faults {
+            *self.faults.entry(name).or_default() += count;
+        }
+        for (name, count) in other.marks {
+            *self.marks.entry(name).or_default() += count;
+        }
+        self.hashes.extend(other.hashes);
+        // Shards run beside one another.
+        self.jobs += other.jobs;
+        self.wall = self.wall.max(other.wall);
+        let code = |stopped: &Option<Stopped>| stopped.and_then(Stopped::exit_code);
+        if self.stopped.is_none() || code(&self.stopped) < code(&other.stopped) {
+            self.stopped = other.stopped.or(self.stopped);
         }
     }
 
@@ -206,14 +292,20 @@ impl Campaign {
         xxhash_rust::xxh3::xxh3_64(&bytes)
     }
 
-    /// How many seeds it had.
+    /// How many seeds it ran.
     pub fn count(&self) -> u64 {
+        self.hashes.len() as u64
+    }
+
+    /// How many seeds it was to run.
+    pub fn asked(&self) -> u64 {
         self.seeds.end - self.seeds.start
     }
 
-    /// The marks that should have been hit and were not. Small campaigns and planted bugs owe none.
+    /// The marks that should have been hit and were not. Small campaigns and planted bugs owe none, and a shard's are
+    /// judged when all are merged.
     pub fn missed_marks(&self) -> Vec<&str> {
-        if self.count() < COVERAGE_FROM_SEEDS || self.planted.is_some() {
+        if self.count() < COVERAGE_FROM_SEEDS || self.planted.is_some() || self.shard.is_some() {
             return Vec::new();
         }
         let hit = |name: &str| self.marks.get(name).is_some_and(|&count| count > 0);
@@ -235,8 +327,11 @@ impl Campaign {
         self.scenario.expect == Expect::Fail && self.broken().next().is_some()
     }
 
-    /// 0 green (or failed as expected), 1 red, 4 not deterministic.
+    /// 0 green (or failed as expected), 1 red, 4 not deterministic, 130 or 143 ended by a signal.
     pub fn exit_code(&self) -> u8 {
+        if let Some(code) = self.stopped.and_then(Stopped::exit_code) {
+            return code;
+        }
         if !self.differences.is_empty() {
             return 4;
         }
@@ -282,6 +377,6 @@ fn one(
 
 fn difference(seed: u64, first: &Run, second: &Run) -> Option<Difference> {
     let step = first.history.first_difference(&second.history)?;
-    let at = |run: &Run| run.history.steps.get(step).cloned();
+    let at = |run: &Run| run.history.steps.get(step).cloned().map(|step| Seen::Step(Box::new(step)));
     Some(Difference { seed, step, first: at(first), second: at(second) })
 }

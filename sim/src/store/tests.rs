@@ -388,3 +388,65 @@ fn without_space_what_puts_or_grants_is_refused_and_the_rest_is_not() {
     store.set_no_space(false);
     put(&mut store, "b", "1");
 }
+
+#[test]
+fn a_store_that_follows_another_is_in_the_same_state_and_tells_its_watches_the_same() {
+    let (mut first, mut second) = (store(), store());
+    let (mut firsts, mut seconds) = (WatchHub::new(), WatchHub::new());
+    for request in [
+        WatchRequest { prev_kv: true, ..WatchRequest::prefix("") },
+        WatchRequest { no_put: true, ..WatchRequest::key("b") },
+        WatchRequest { start_revision: 6, ..WatchRequest::key("a") },
+    ] {
+        firsts.create(request.clone(), &first);
+        seconds.create(request, &second);
+    }
+    let both = Txn::new().and_then([
+        Op::Put(Put::new("a", "3").lease(7)),
+        Op::Delete(DeleteRange::key("b")),
+        Op::Txn(Txn::new().and_then([Op::Put(Put::new("c", "1").lease(8))])),
+    ]);
+    let requests = [
+        Request::LeaseGrant { id: 7, ttl_s: 10 },
+        Request::LeaseGrant { id: 8, ttl_s: 10 },
+        Request::Put(Put::new("a", "1").lease(7)),
+        Request::Put(Put::new("b", "1").lease(7)),
+        Request::Put(Put::new("a", "2").lease(8)),
+        Request::Delete(DeleteRange::key("nothing")),
+        Request::Put(Put::new("b", "2").lease(99)),
+        Request::Txn(both),
+        Request::Put(Put::new("a", "4")),
+        Request::Compact { revision: 5, physical: false },
+        Request::Delete(DeleteRange::key("c")),
+        Request::Put(Put::new("b", "3").lease(7)),
+        Request::LeaseRevoke { id: 7 },
+    ];
+    for request in requests {
+        let before = first.revision();
+        let applied = first.apply(&request);
+        let told = firsts.on_applied(&first, &applied.events);
+        let is_of_keys = matches!(request, Request::Put(_) | Request::Delete(_) | Request::Txn(_));
+        let followed = match first.written().filter(|_| is_of_keys && first.revision() > before) {
+            Some(written) => {
+                second.follow(&written);
+                seconds.on_followed(&second, &written)
+            }
+            None => {
+                let applied = second.apply(&request);
+                seconds.on_applied(&second, &applied.events)
+            }
+        };
+        assert_eq!(followed, told, "{request:?}");
+        let keys = |store: &Store| store.keys().cloned().collect::<Vec<_>>();
+        let leases = |store: &Store| {
+            store.leases().map(|(id, lease)| (id, lease.ttl_s, lease.keys.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(second.revision(), first.revision(), "{request:?}");
+        assert_eq!(keys(&second), keys(&first), "{request:?}");
+        assert_eq!(leases(&second), leases(&first), "{request:?}");
+        let all = WatchRequest { prev_kv: true, ..WatchRequest::prefix("") };
+        let from = first.compact_revision().max(1);
+        assert_eq!(second.events(&all, from), first.events(&all, from), "{request:?}");
+    }
+    assert!(first.revision() > 8);
+}

@@ -1,15 +1,22 @@
 //! The `tenure` command as a script sees it: exit codes, the one line for bad input, the last line of a red run, reports.
 
+mod campaigns;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
 fn tenure(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tenure"))
-        .args(args)
-        .current_dir(folder)
-        .env_remove("CARGO_MANIFEST_DIR")
-        .output()
-        .expect("starts")
+    tenure_with(folder, args).output().expect("starts")
+}
+
+/// The command, as if it were started by hand.
+fn tenure_with(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tenure"));
+    command.args(args).current_dir(folder);
+    for variable in ["CARGO_MANIFEST_DIR", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"] {
+        command.env_remove(variable);
+    }
+    command
 }
 
 fn folder() -> tempfile::TempDir {
@@ -23,7 +30,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn bad_input_is_one_clear_line_exit_code_2_and_leaves_nothing_behind() {
     let folder = folder();
-    let mutex = include_str!("../../scenarios/mutex.toml");
+    let mutex = include_str!("../../../scenarios/mutex.toml");
     let two_members = mutex.replace("members = 3", "members = 2");
     let negative = mutex.replace("client-pause = 4", "client-pause = -1");
     let unknown_field = mutex.replace("heartbeat_ms", "heart_beat_ms");
