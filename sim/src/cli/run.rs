@@ -68,13 +68,13 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
     if let Some(transport) = args.transport {
         scenarios.iter_mut().for_each(|scenario| scenario.cluster.transport = transport);
     }
-    writable(args)?;
     if let Some(shard) = args.shard
         && shard.part(&args.seeds).is_empty()
     {
         let Range { start, end } = args.seeds;
         return Err(BadInput(format!("--shard {shard}: {start}..{end} holds fewer seeds than shards")));
     }
+    writable(args)?;
     keep_panics_quiet();
     let mut options = CampaignOptions {
         seeds: args.seeds.clone(),

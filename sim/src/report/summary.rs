@@ -106,7 +106,7 @@ fn marks(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
 /// The same breach is told once, with some of the seeds that show it.
 fn write_kind(out: &mut impl Write, kind: &Kind<'_>) -> io::Result<()> {
     if kind.count > 1 {
-        writeln!(out, "  {BAD}{}{BAD:#} broke so in {} seeds:", kind.what, kind.count)?;
+        writeln!(out, "  {BAD}{}{BAD:#} in {} seeds of one kind:", kind.what, kind.count)?;
     }
     for Example { failure, detail, step } in &kind.examples {
         let step = step.map_or_else(String::new, |step| format!(" (step {step})"));
