@@ -7,6 +7,7 @@ mod interrupt;
 mod list;
 mod merge;
 mod output;
+mod pictures;
 mod replay;
 mod run;
 mod seeds;
@@ -33,6 +34,7 @@ Examples:
   tenure merge 0.json 1.json 2.json 3.json     the four added up, as if one had run them
   tenure replay mutex --seed 17 --brief        what happened in one seed, step by step
   tenure replay capsules/mutex-17.json         the same of a failure that was written down
+  tenure replay mutex --seed 17 --html run.html  the same as a picture, for any browser
   tenure conform --etcd-version 3.5.34         the simulated store against a real etcd, 20,000 scripts
   tenure serve --listen 127.0.0.1:0            the simulated store as a server on a port
 

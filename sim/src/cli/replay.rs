@@ -1,14 +1,16 @@
 //! `tenure replay`: one seed, or one capsule, as a timeline.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::pictures::{Shown, write_page, write_trace};
 use super::{planted, unless_closed};
 use crate::cluster::Transport;
 use crate::node::Node;
 use crate::plan::Plan;
 use crate::planted::Planted;
+use crate::report::command::{self, Flags};
 use crate::report::style::{BAD, GOOD, NAME};
 use crate::report::timeline::{self, Selection};
 use crate::run::{Capsule, Run, SeedReport, Verdict, execute, judge, keep_panics_quiet};
@@ -44,10 +46,39 @@ pub(super) struct Args {
     /// Shows only steps of these nodes (m0, m1, .., c0, c1, ..) and the world's
     #[arg(long, value_name = "NODE", value_delimiter = ',', value_parser = node)]
     node: Vec<Node>,
+    /// Writes the run as a picture instead: one HTML page that needs no network
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Writes it as a Chrome trace instead, which Perfetto opens
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+}
+
+/// Writes the pictures that are asked for.
+fn draw(args: &Args, subject: &Subject, run: &Run, report: &SeedReport) -> Result<(), BadInput> {
+    let shown = Shown {
+        scenario: &subject.scenario,
+        planted: subject.planted.map(|planted| planted.name),
+        plan: &subject.plan,
+        run,
+        report,
+        replay: Some(subject.replay.clone()),
+    };
+    if let Some(file) = &args.html {
+        write_page(file, &shown)?;
+    }
+    if let Some(file) = &args.trace {
+        write_trace(file, &shown)?;
+    }
+    Ok(())
 }
 
 /// What is to be replayed.
 struct Subject {
+    /// The scenario's name.
+    scenario: String,
+    /// The command that replays it.
+    replay: String,
     plan: Arc<Plan>,
     invariants: Vec<String>,
     planted: Option<&'static Planted>,
@@ -88,8 +119,10 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
     keep_panics_quiet();
     let run = execute(&subject.plan, subject.planted)?;
     let report = judge(&subject.plan, &run, &subject.invariants);
+    draw(args, &subject, &run, &report)?;
     let mut out = std::io::BufWriter::new(anstream::stdout().lock());
-    let written = write(&mut out, &run, &report, &selection, subject.hash.as_deref());
+    let timeline = args.html.is_none() && args.trace.is_none();
+    let written = write(&mut out, &run, &report, timeline.then_some(&selection), subject.hash.as_deref());
     unless_closed(written.and_then(|()| out.flush()))?;
     let same = subject.hash.is_none_or(|hash| hash == format!("{:016x}", report.hash));
     Ok(if !same { 4 } else { u8::from(report.verdict != Verdict::Green) })
@@ -108,6 +141,8 @@ fn subject(args: &Args) -> Result<Subject, BadInput> {
             ));
         }
         return Ok(Subject {
+            scenario: capsule.scenario.name,
+            replay: format!("tenure replay {}", args.what),
             plan: Arc::new(capsule.plan),
             invariants: capsule.scenario.invariants,
             planted: planted(capsule.planted.as_deref())?,
@@ -121,7 +156,10 @@ fn subject(args: &Args) -> Result<Subject, BadInput> {
     let Some(seed) = args.seed else {
         return Err(BadInput(format!("replay {}: --seed N is needed", args.what)));
     };
+    let flags = Flags { planted: wanted.map(|planted| planted.name), transport: scenario.cluster.transport };
     Ok(Subject {
+        replay: command::replay(&args.what, seed, flags),
+        scenario: scenario.name.clone(),
         plan: Arc::new(Plan::draw(&scenario, seed)),
         invariants: scenario.invariants,
         planted: wanted,
@@ -141,14 +179,16 @@ fn write(
     out: &mut impl Write,
     run: &Run,
     report: &SeedReport,
-    selection: &Selection,
+    selection: Option<&Selection>,
     hash: Option<&str>,
 ) -> std::io::Result<()> {
     let violations = match &report.verdict {
         Verdict::Broken { violations } => violations.as_slice(),
         Verdict::Green | Verdict::Panic { .. } => &[],
     };
-    timeline::write(out, &run.history, violations, selection)?;
+    if let Some(selection) = selection {
+        timeline::write(out, &run.history, violations, selection)?;
+    }
     writeln!(
         out,
         "{NAME}seed {}{NAME:#}: {} steps, {} grants, hash {:016x}",

@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::Output;
+use super::pictures::beside;
 use super::{all_cores, interrupt, planted, seeds};
 use crate::cluster::Transport;
 use crate::run::{Campaign, CampaignOptions, Capsule, Limits, Shard, Stopped, Stopwatch, keep_panics_quiet};
@@ -92,6 +93,7 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
         let left = |budget: Duration| budget.saturating_sub(started.elapsed()) / scenarios_left;
         options.limits.budget = args.budget.map(left);
         let campaign = campaign(scenario, &options)?;
+        draw(&campaign);
         args.output.summary(&campaign)?;
         let is_last = matches!(campaign.stopped, Some(Stopped::FailFast | Stopped::Signal(_)));
         campaigns.push((name, campaign));
@@ -123,6 +125,17 @@ fn campaign(scenario: &Scenario, options: &CampaignOptions) -> Result<Campaign, 
     });
     bar.finish_and_clear();
     campaign
+}
+
+/// A page beside each capsule. What was found is safe already: a page that fails is told, and no more.
+fn draw(campaign: &Campaign) {
+    for failure in &campaign.failures {
+        if let Some(Ok(capsule)) = &failure.capsule
+            && let Err(error) = beside(capsule)
+        {
+            anstream::eprintln!("tenure: no page for {}: {error}", capsule.display());
+        }
+    }
 }
 
 fn progress_bar(scenario: &Scenario, options: &CampaignOptions) -> ProgressBar {

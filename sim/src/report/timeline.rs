@@ -81,6 +81,11 @@ pub fn line(index: usize, step: &Step) -> String {
     line
 }
 
+/// What happened in a step, in words.
+pub fn text(what: &What) -> String {
+    describe(what).1
+}
+
 const PLAIN: Style = Style::new();
 
 fn describe(what: &What) -> (Style, String) {

@@ -52,9 +52,14 @@ pub struct SeedReport {
     pub simulated_ms: u64,
 }
 
+/// Reads a run's history with the bounds of its plan.
+pub fn evidence<'a>(plan: &Plan, run: &'a Run) -> Evidence<'a> {
+    Evidence::of(&run.history, bounds(plan))
+}
+
 /// Judges a run of a plan by these invariants.
 pub fn judge(plan: &Plan, run: &Run, invariants: &[String]) -> SeedReport {
-    let evidence = Evidence::of(&run.history, bounds(plan));
+    let evidence = evidence(plan, run);
     let verdict = match &run.panic {
         Some(message) => Verdict::Panic { message: message.clone() },
         None => match check::check(&evidence, invariants) {

@@ -14,7 +14,7 @@ mod stopwatch;
 pub use campaign::{Campaign, CampaignOptions, Difference, Failure, Seen};
 pub use capsule::Capsule;
 pub use execute::{Run, execute};
-pub use judge::{SeedReport, Verdict, judge};
+pub use judge::{SeedReport, Verdict, evidence, judge};
 pub use limits::{Limits, Stopped};
 pub use merge::{Part, merge};
 pub use phases::Phases;

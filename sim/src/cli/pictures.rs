@@ -1,0 +1,88 @@
+//! Runs as files to look at: an HTML page, a Chrome trace. For a replay where they are asked for, for a campaign beside
+//! each capsule.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::planted;
+use crate::plan::Plan;
+use crate::report::page::{Heading, Sentence, page};
+use crate::report::trace::trace;
+use crate::run::{Capsule, Run, SeedReport, Verdict, evidence, execute, judge};
+use crate::scenario::BadInput;
+
+/// A run that was made, and what is known of it.
+pub(super) struct Shown<'a> {
+    /// The scenario's name.
+    pub(super) scenario: &'a str,
+    /// The planted bug's.
+    pub(super) planted: Option<&'a str>,
+    pub(super) plan: &'a Plan,
+    pub(super) run: &'a Run,
+    pub(super) report: &'a SeedReport,
+    /// The command that shows it again.
+    pub(super) replay: Option<String>,
+}
+
+/// Writes the page of a run.
+pub(super) fn write_page(file: &Path, shown: &Shown<'_>) -> Result<(), BadInput> {
+    let evidence = evidence(shown.plan, shown.run);
+    let heading = Heading {
+        title: title(shown),
+        facts: facts(shown),
+        verdict: &shown.report.verdict,
+        story: story(shown),
+        replay: shown.replay.clone(),
+    };
+    let text = page(&heading, &evidence).map_err(|error| BadInput(format!("{}: {error}", file.display())))?;
+    write(file, text)
+}
+
+/// Writes the Chrome trace of a run.
+pub(super) fn write_trace(file: &Path, shown: &Shown<'_>) -> Result<(), BadInput> {
+    let violations = match &shown.report.verdict {
+        Verdict::Broken { violations } => violations.as_slice(),
+        Verdict::Green | Verdict::Panic { .. } => &[],
+    };
+    write(file, trace(&evidence(shown.plan, shown.run), violations).to_string())
+}
+
+/// Writes the page of a capsule beside it, by running it once more. Gives the page's file.
+pub(super) fn beside(capsule: &Path) -> Result<PathBuf, BadInput> {
+    let file = capsule.with_extension("html");
+    let Capsule { scenario, planted: bug, plan, .. } = Capsule::read(capsule)?;
+    let plan = Arc::new(plan);
+    let run = execute(&plan, planted(bug.as_deref())?)?;
+    let report = judge(&plan, &run, &scenario.invariants);
+    let replay = Some(format!("tenure replay {}", capsule.display()));
+    let (scenario, planted) = (scenario.name.as_str(), bug.as_deref());
+    write_page(&file, &Shown { scenario, planted, plan: &plan, run: &run, report: &report, replay })?;
+    Ok(file)
+}
+
+fn write(file: &Path, text: String) -> Result<(), BadInput> {
+    std::fs::write(file, text)
+        .map_err(|error| BadInput(format!("{}: cannot be written: {error}", file.display())))
+}
+
+fn title(shown: &Shown<'_>) -> String {
+    let planted = shown.planted.map_or_else(String::new, |bug| format!(", with the planted bug {bug}"));
+    format!("{}, seed {}{planted}", shown.scenario, shown.plan.seed)
+}
+
+fn facts(shown: &Shown<'_>) -> Vec<String> {
+    let plan = shown.plan;
+    vec![
+        format!("etcd {}, {} members", plan.cluster.version, plan.cluster.members),
+        format!("{} clients", plan.clients.len()),
+        format!("{} faults planned", plan.faults.len()),
+        format!("{} steps", shown.report.steps),
+        format!("{} grants", shown.report.grants),
+        format!("history {:016x}", shown.report.hash),
+    ]
+}
+
+/// What happened, in words; where nothing better is known, where the invariants broke.
+fn story(_: &Shown<'_>) -> Vec<Sentence> {
+    Vec::new()
+}
