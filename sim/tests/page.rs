@@ -129,8 +129,12 @@ fn looks_right(browser: &Browser, url: &str) {
     let place = browser.script(
         "const { model, picture } = tenure; const canvas = document.getElementById('canvas');\
          const isNearest = (index, [x, y]) => [-1, 0, 1].every((by) => (picture.find(x + by, y) || {}).step === index);\
-         const step = model.steps.findIndex((one, index) => one.about === 'call' && picture.isInView(index)\
-         && isNearest(index, picture.place(index)));\
+         const step = model.steps.findIndex((one, index) => {\
+           if (one.about !== 'call') return false;\
+           picture.setView(one.at - 2e6, one.at + 2e6);\
+           return isNearest(index, picture.place(index));\
+         });\
+         picture.paint();\
          canvas.scrollIntoView({ block: 'center' }); const box = canvas.getBoundingClientRect();\
          const [x, y] = picture.place(step); return [step, Math.round(box.left + x), Math.round(box.top + y)];",
     );
