@@ -139,6 +139,20 @@ pub enum Fault {
         /// How they are lost.
         outage: Outage,
     },
+    /// An operator adds a server to the cluster, and removes it at the end; each is asked for until etcd does it.
+    MemberAdd {
+        /// One that is no member.
+        node: Node,
+        /// Whether it is a learner first, and promoted then.
+        learner: bool,
+    },
+    /// An operator removes a member, which ends, and adds another server in its place at the end, with nothing on its disk.
+    MemberRemove {
+        /// The member.
+        node: Node,
+        /// Whether the other is a learner first.
+        learner: bool,
+    },
     /// What this member's watches tell of changes comes up to this much later, in order, while all else comes in time.
     WatchLag {
         /// The member.
@@ -191,6 +205,8 @@ impl Fault {
             Self::SlowCommit { .. } => "slow-commit",
             Self::PowerLoss { .. } => "power-loss",
             Self::MajorityLoss { .. } => "majority-loss",
+            Self::MemberAdd { .. } => "member-add",
+            Self::MemberRemove { .. } => "member-remove",
             Self::WatchLag { .. } => "watch-lag",
             Self::LeaderChange => "leader-change",
             Self::Compact { .. } => "compact",
@@ -223,6 +239,8 @@ pub const NAMES: &[&str] = &[
     "power-loss",
     "majority-loss",
     "watch-lag",
+    "member-add",
+    "member-remove",
     "leader-change",
     "compact",
     "no-space",

@@ -10,6 +10,8 @@ use crate::store::EtcdVersion;
 pub struct ClusterConfig {
     /// How many members: 1, 3 or 5.
     pub members: u32,
+    /// How many more servers there are that are no members yet: clients know their addresses, and a fault adds them.
+    pub spares: u32,
     /// Which etcd's behaviour, where lines differ.
     pub version: EtcdVersion,
     /// etcd's `--heartbeat-interval`, in milliseconds.
@@ -81,6 +83,7 @@ impl Default for ClusterConfig {
     fn default() -> Self {
         Self {
             members: 3,
+            spares: 0,
             version: EtcdVersion::default(),
             heartbeat_ms: 100,
             election_timeout_ms: 1_000,

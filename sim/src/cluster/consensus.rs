@@ -11,6 +11,7 @@ use super::core::{Core, MS};
 use super::event::{Event, Local};
 use super::links::{Passage, draw_us};
 use super::member::{Member, Progress, Role};
+use super::membership::Membership;
 use super::peer::{Committed, Entry, Payload, PeerMessage, Proposal};
 use crate::history::What;
 use crate::store::{Store, StoreConfig, min_lease_ttl_s};
@@ -19,8 +20,9 @@ use crate::store::{Store, StoreConfig, min_lease_ttl_s};
 const FIRST_TERM: u64 = 2;
 
 impl Core {
-    /// The cluster at the beginning: all up, one leads.
-    pub(crate) fn found_cluster(&mut self, count: usize) {
+    /// The cluster at the beginning: all up, one leads; behind the members are places for those that join later.
+    pub(crate) fn found_cluster(&mut self, places: usize) {
+        let count = self.config.members.max(1) as usize;
         let store = self.new_store();
         let first = Arc::new(Entry { term: FIRST_TERM, payload: Payload::Empty });
         self.committed.push(Committed { entry: Arc::clone(&first), outcome: None });
@@ -33,15 +35,22 @@ impl Core {
         }
         let leader = self.draws.cluster().random_range(0..count);
         for member in &mut self.members {
+            member.peers = Membership::first(count);
             member.leader = Some(leader);
             member.hearing = true;
             member.listens = true;
             member.voted_for = Some(leader);
         }
+        for index in count..places {
+            let phase_ns = self.draws.member(index).random_range(0..500 * MS);
+            let mut spare = Member::new(index, store.clone(), 0, Vec::new(), phase_ns);
+            spare.exists = false;
+            self.members.push(spare);
+        }
         let progress = Progress { matched: 1, next: 2, commit_told: 1, resync_armed: false };
         let first_leader = &mut self.members[leader];
         first_leader.role = Role::Leader;
-        first_leader.progress = vec![progress; count];
+        first_leader.progress = vec![progress; places];
         first_leader.synced = 1;
         self.record_member(leader, What::Leads { term: FIRST_TERM });
         self.promote(leader);
@@ -50,11 +59,6 @@ impl Core {
     /// How much too fast the members' leases run when no fault has them.
     pub(crate) fn lease_drift_ppm(&self) -> i64 {
         if self.config.planted == Some(Planted::LeaseDiesEarly) { 1_000_000 } else { 0 }
-    }
-
-    /// How many members a majority has.
-    pub(crate) fn majority(&self) -> usize {
-        self.members.len() / 2 + 1
     }
 
     /// The member that leads in the newest term.
@@ -86,12 +90,13 @@ impl Core {
 
     /// Sends one message between members; whether it is under way.
     pub(crate) fn send_peer(&mut self, from: usize, to: usize, message: PeerMessage) -> bool {
-        if !self.members[to].is_up() {
+        if !self.members[to].is_up() || self.members[from].peers.takes_for_another(&self.members[to]) {
             return false;
         }
         match self.links.pass(from, to, self.config.peer_delay_us, self.draws.link(from, to)) {
             Passage::Arrives(delay_ns) => {
-                self.schedule(delay_ns, Event::Peer { from, to, message });
+                let servers = (self.members[from].server, self.members[to].server);
+                self.schedule(delay_ns, Event::Peer { from, to, servers, message });
                 true
             }
             Passage::Lost => {
@@ -103,10 +108,10 @@ impl Core {
         }
     }
 
-    /// To all others.
+    /// To all others that vote.
     pub(crate) fn broadcast(&mut self, from: usize, message: &PeerMessage) {
-        for to in 0..self.members.len() {
-            if to != from {
+        for to in self.peers_of(from) {
+            if self.members[from].peers.votes(to) {
                 self.send_peer(from, to, message.clone());
             }
         }
@@ -123,9 +128,9 @@ impl Core {
             PeerMessage::AppendAck { term, matched, commit } => {
                 self.append_acked(me, from, term, matched, commit);
             }
-            PeerMessage::Snapshot { term, index, last_term, store } => {
+            PeerMessage::Snapshot { term, index, last_term, state } => {
                 if self.heed_leader(me, from, term) {
-                    self.take_snapshot(me, from, (index, last_term), &store);
+                    self.take_snapshot(me, from, (index, last_term), &state);
                 }
             }
             PeerMessage::Commit { term, commit } => {
@@ -140,6 +145,7 @@ impl Core {
             | PeerMessage::ProbeAck { .. }
             | PeerMessage::AskReadIndex { .. }
             | PeerMessage::ReadIndex { .. } => self.hear_of_reads(me, from, message),
+            PeerMessage::Removed => self.leave(me),
             PeerMessage::Propose(proposal) => self.propose(me, proposal),
             PeerMessage::AskLease { forward, lease, renew } => {
                 self.hear_lease_question(me, from, forward, lease, renew);
@@ -196,6 +202,12 @@ impl Core {
         }
         self.acknowledge_once_durable(me, from, index);
         self.commit_to(me, commit.min(index));
+        let member = &mut self.members[me];
+        if member.joining && member.applied == member.log.len() {
+            // It has made itself known, by way of the log (`publishV3`).
+            member.joining = false;
+            member.listens = true;
+        }
     }
 
     /// A leader is told of no entry that its follower could still lose.
@@ -231,7 +243,7 @@ impl Core {
             term: member.term,
             index,
             last_term: member.term_at(index),
-            store: Arc::new(member.store.clone()),
+            state: Arc::new((member.store.clone(), member.peers.clone())),
         };
         if self.send_peer(me, to, message) {
             let progress = &mut self.members[me].progress[to];
@@ -242,7 +254,13 @@ impl Core {
 
     /// Takes over the leader's state, unless what it stands for is here already (`restore` in etcd's `raft.go`,
     /// `applySnapshot` in `server.go`): watches go on from where they are, and whoever waits for a write that is in it is never told.
-    fn take_snapshot(&mut self, me: usize, from: usize, (index, last_term): (usize, u64), store: &Store) {
+    fn take_snapshot(
+        &mut self,
+        me: usize,
+        from: usize,
+        (index, last_term): (usize, u64),
+        (store, peers): &(Store, Membership),
+    ) {
         let member = &mut self.members[me];
         if index <= member.commit {
             return self.acknowledge_once_durable(me, from, index);
@@ -256,6 +274,9 @@ impl Core {
         member.commit = index;
         member.applied = index;
         member.store = store.clone();
+        member.peers = peers.clone();
+        member.listens |= member.joining;
+        member.joining = false;
         member.hub.restore();
         let revision = member.store.revision();
         self.record_member(me, What::Restored { revision });
@@ -271,7 +292,7 @@ impl Core {
         let mut store = self.new_store();
         for Committed { entry, .. } in &self.committed[..index] {
             match &entry.payload {
-                Payload::Empty => {}
+                Payload::Empty | Payload::Change(_) => {}
                 Payload::NoSpace(on) => store.set_no_space(*on),
                 Payload::Write(proposal) => {
                     store.apply(&proposal.request);
@@ -281,7 +302,7 @@ impl Core {
         store
     }
 
-    fn new_store(&self) -> Store {
+    pub(crate) fn new_store(&self) -> Store {
         Store::new(StoreConfig {
             version: self.config.version,
             min_lease_ttl_s: min_lease_ttl_s(self.config.election_timeout_ms),
@@ -367,10 +388,8 @@ impl Core {
         let disk_ns = self.disk_ns(me);
         self.members[me].appended(index);
         self.schedule_local(disk_ns, me, Local::Synced { term, index });
-        for to in 0..self.members.len() {
-            if to != me {
-                self.send_append(me, to);
-            }
+        for to in self.peers_of(me) {
+            self.send_append(me, to);
         }
     }
 
@@ -383,16 +402,22 @@ impl Core {
     }
 
     /// A leader commits what a majority has, if it is of its own term (Raft, 5.4.2).
-    fn advance_commit(&mut self, me: usize) {
+    pub(crate) fn advance_commit(&mut self, me: usize) {
         let member = &self.members[me];
-        let mut durable: Vec<usize> = member.progress.iter().map(|progress| progress.matched).collect();
-        durable[me] = member.synced;
+        if !member.leads() {
+            return;
+        }
+        let voters = member.progress.iter().enumerate().filter(|(peer, _)| member.peers.votes(*peer));
+        let mut durable: Vec<usize> = voters
+            .map(|(peer, progress)| if peer == me { member.synced } else { progress.matched })
+            .collect();
         durable.sort_unstable_by(|a, b| b.cmp(a));
-        let index = durable[self.majority() - 1];
+        // The least of a majority.
+        let Some(&index) = durable.get(durable.len() / 2) else { return };
         if index > member.commit && member.term_at(index) == member.term {
             self.commit_to(me, index);
-            for to in 0..self.members.len() {
-                if to != me && self.members[me].leads() {
+            for to in self.peers_of(me) {
+                if self.members[me].leads() {
                     self.tell_commit(me, to);
                 }
             }
@@ -432,6 +457,7 @@ impl Core {
                     self.agree_on_alarm(me);
                 }
             }
+            Payload::Change(change) => self.apply_change(me, *change, first),
             Payload::Write(proposal) => self.apply_write(me, place, proposal, first),
         }
     }
@@ -440,6 +466,7 @@ impl Core {
     fn lacks(&self, me: usize, peer: usize) -> bool {
         let (leader, follower) = (&self.members[me], &self.members[peer]);
         peer != me
+            && leader.peers.knows(follower)
             && leader.leads()
             && leader.runs()
             && follower.runs()

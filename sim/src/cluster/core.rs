@@ -14,6 +14,7 @@ use super::event::{Agenda, Event, Local};
 use super::faults::ActiveFaults;
 use super::links::Links;
 use super::member::Member;
+use super::membership::Operator;
 use super::peer::Committed;
 use super::watch::Watch;
 use super::world::PumpState;
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     /// Every entry that was ever committed: what each member must apply in turn.
     pub(crate) committed: Vec<Committed>,
     pub(crate) faults: ActiveFaults,
+    pub(crate) operator: Operator,
     pub(crate) effects: Vec<Effect>,
     pub(crate) pump: PumpState,
     pub(crate) finished: bool,
@@ -58,7 +60,7 @@ pub(crate) const MS: u64 = 1_000_000;
 
 impl Core {
     pub(crate) fn new(seed: u64, config: ClusterConfig, recorder: Recorder, now_ns: u64) -> Self {
-        let count = config.members.max(1) as usize;
+        let count = (config.members.max(1) + config.spares) as usize;
         let mut core = Self {
             now_ns,
             recorder,
@@ -73,6 +75,7 @@ impl Core {
             held: Vec::new(),
             committed: Vec::new(),
             faults: ActiveFaults::default(),
+            operator: Operator::of(config.members.max(1) as usize),
             effects: Vec::new(),
             pump: PumpState::default(),
             finished: false,
@@ -184,7 +187,13 @@ impl Core {
             Event::WatchProgress { watch, .. } => self.tell_progress(watch),
             Event::WatchTold { watch } => self.deliver_watch(watch),
             Event::WatchBreaks { watch } => self.deliver_break(watch),
-            Event::Peer { from, to, message } => self.hear(to, from, message),
+            Event::Peer { from, to, servers, message } => {
+                let current = servers == (self.members[from].server, self.members[to].server);
+                if current && !self.is_of_removed(to, from, servers.0) && self.counts(to, from, &message) {
+                    self.hear(to, from, message);
+                }
+            }
+            Event::Operator => self.operate(),
             Event::Local { member, boot, what } => {
                 if self.members[member].boot == boot {
                     self.happen_within(member, what);
@@ -198,6 +207,7 @@ impl Core {
         match what {
             Local::Synced { term, index } => self.synced(member, term, index),
             Local::Acknowledge { to, term, matched } => self.acknowledge(member, to, term, matched),
+            Local::Leave => self.leave(member),
             Local::PowerFails => self.power_fails(member),
             Local::ElectionTimeout { generation } => self.election_timeout(member, generation),
             Local::QuorumTimeout { generation } => self.quorum_timeout(member, generation),

@@ -5,7 +5,7 @@ use rand::RngExt;
 
 use super::core::{Core, MS};
 use super::event::Local;
-use super::member::{Progress, Role};
+use super::member::{Member, Progress, Role};
 use super::peer::{Payload, PeerMessage};
 use crate::history::What;
 
@@ -23,21 +23,23 @@ impl Core {
                 && other.runs()
                 && other.leads()
                 && other.term == member.term
+                && other.peers.knows(member)
                 && self.links.carries_heartbeats(leader, me)
         })
     }
 
     /// Whether this leader's heartbeats are answered by a majority.
     fn hears_majority(&self, me: usize) -> bool {
-        let term = self.members[me].term;
+        let Member { term, peers, .. } = &self.members[me];
         let heard = self.members.iter().filter(|other| {
             other.index == me
                 || other.runs()
-                    && other.term <= term
+                    && peers.knows(other)
+                    && other.term <= *term
                     && self.links.carries_heartbeats(me, other.index)
                     && self.links.carries_heartbeats(other.index, me)
         });
-        heard.count() >= self.majority()
+        peers.agree(heard.fold(0, |heard, other| heard | 1 << other.index))
     }
 
     /// Who is up, leads or can be reached has changed: sets and calls off what follows from silence.
@@ -95,8 +97,11 @@ impl Core {
             wait_ns = wait_ns.saturating_sub(since_ns);
             self.members[me].election.armed = false;
         }
-        if !self.members[me].election.armed {
-            if self.members.len() == 1 {
+        if !self.members[me].is_voter() {
+            // A learner never stands, nor who does not know yet that it is a member.
+            self.members[me].election.disarm();
+        } else if !self.members[me].election.armed {
+            if self.members[me].peers.is_alone(me) {
                 // A lone member moves its ticks ahead to the last one before its timeout.
                 wait_ns -= self.election_timeout_ns();
             }
@@ -130,7 +135,7 @@ impl Core {
             return self.stand(me, forced);
         }
         self.members[me].role = Role::Candidate { votes: 1 << me, pre: true };
-        if self.majority() == 1 {
+        if self.members[me].peers.is_alone(me) {
             return self.stand(me, false);
         }
         let term = self.members[me].term + 1;
@@ -143,7 +148,7 @@ impl Core {
         member.voted_for = Some(me);
         member.role = Role::Candidate { votes: 1 << me, pre: false };
         let term = member.term;
-        if self.majority() == 1 {
+        if member.peers.is_alone(me) {
             return self.become_leader(me);
         }
         self.ask_votes(me, term, false, forced);
@@ -164,7 +169,9 @@ impl Core {
             }
             PeerMessage::Vote { term, pre, granted } => self.got_vote(me, from, term, pre, granted),
             PeerMessage::TimeoutNow { term }
-                if term == self.members[me].term && !self.members[me].leads() =>
+                if term == self.members[me].term
+                    && !self.members[me].leads()
+                    && self.members[me].is_voter() =>
             {
                 self.campaign(me, true);
                 self.shaken = true;
@@ -220,7 +227,7 @@ impl Core {
         }
         let votes = votes | 1 << from;
         self.members[me].role = Role::Candidate { votes, pre };
-        if votes.count_ones() as usize >= self.majority() {
+        if self.members[me].peers.agree(votes) {
             if pre {
                 self.stand(me, false);
             } else {
@@ -303,7 +310,8 @@ impl Core {
         let count = self.members.len();
         let reached = (0..count)
             .map(|step| (offset + step) % count)
-            .filter(|&to| to != leader && self.members[to].runs() && self.links.is_open(leader, to));
+            .filter(|&to| to != leader && self.members[leader].peers.votes(to))
+            .filter(|&to| self.members[to].runs() && self.links.is_open(leader, to));
         let furthest = reached.max_by_key(|&to| self.members[leader].progress[to].matched);
         if let Some(to) = furthest {
             let term = self.members[leader].term;

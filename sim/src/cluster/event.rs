@@ -27,7 +27,10 @@ pub(crate) enum Event {
     /// The client finds a watch's connection broken.
     WatchBreaks { watch: u64 },
     /// A message between members arrives.
-    Peer { from: usize, to: usize, message: PeerMessage },
+    /// `servers`: which server it was at each of the two places when it was sent.
+    Peer { from: usize, to: usize, servers: (u32, u32), message: PeerMessage },
+    /// The operator who changes the membership looks again.
+    Operator,
     /// Something within a member; void if the member was started anew since.
     Local { member: usize, boot: u32, what: Local },
     /// A flapping link changes its state.
@@ -52,6 +55,8 @@ pub(crate) enum Local {
     Synced { term: u64, index: usize },
     /// A follower's log is durable up to here, as its leader is now told.
     Acknowledge { to: usize, term: u64, matched: usize },
+    /// It was removed, and ends now.
+    Leave,
     /// Its power fails, if that is still to be.
     PowerFails,
     /// It has heard of no leader for too long.
@@ -88,6 +93,7 @@ impl Event {
             | Self::Answer { .. }
             | Self::WatchTold { .. }
             | Self::WatchBreaks { .. }
+            | Self::Operator
             | Self::Flap { .. } => None,
         }
     }

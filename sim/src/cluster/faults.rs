@@ -8,6 +8,7 @@ use tenure::kv::Request;
 use super::core::{Core, MS};
 use super::event::Event;
 use super::links::Link;
+use super::membership::Want;
 use super::peer::Proposal;
 use crate::fault::{Fault, Lasting, Outage};
 use crate::history::What;
@@ -62,6 +63,12 @@ impl Core {
             Fault::Pause { node } => self.pause(*node),
             Fault::Flap { .. } => self.flap(index, 0),
             Fault::PowerLoss { node } => self.await_power_loss(*node, true),
+            Fault::MemberAdd { node, learner } => self.want_added(*node, *learner),
+            Fault::MemberRemove { node, .. } => {
+                if let Some(member) = self.member_of(*node) {
+                    self.want(&[Want::Remove(member)]);
+                }
+            }
             Fault::MajorityLoss { members, outage } => {
                 for &node in members {
                     match outage {
@@ -91,6 +98,12 @@ impl Core {
             }
             Fault::PowerLoss { node } if active.on => self.restart(*node),
             Fault::PowerLoss { node } => self.await_power_loss(*node, false),
+            Fault::MemberAdd { node, .. } => {
+                if let Some(member) = self.member_of(*node) {
+                    self.want(&[Want::Remove(member)]);
+                }
+            }
+            Fault::MemberRemove { node, learner } => self.want_added(*node, *learner),
             Fault::MajorityLoss { members, outage } => {
                 for &node in members {
                     match outage {
@@ -245,10 +258,15 @@ impl Core {
         }
         let Some(me) = self.member_of(node) else { return };
         self.members[me].crashes += 1;
-        if self.members[me].crashes > 1 {
+        if self.members[me].crashes > 1 || !self.members[me].exists {
             return;
         }
         self.record(node, What::Crashed);
+        self.lose_process(me);
+    }
+
+    /// A member's process is gone, and what it had in memory.
+    pub(crate) fn lose_process(&mut self, me: usize) {
         for event in std::mem::take(&mut self.members[me].inbox) {
             self.miss(event);
         }
@@ -256,6 +274,14 @@ impl Core {
         self.reset_watches(me);
         self.members[me].lose_memory();
         self.shaken = true;
+    }
+
+    fn want_added(&mut self, node: Node, learner: bool) {
+        match self.member_of(node) {
+            Some(member) if learner => self.want(&[Want::AddLearner(member), Want::Promote(member)]),
+            Some(member) => self.want(&[Want::Add(member)]),
+            None => {}
+        }
     }
 
     fn await_power_loss(&mut self, node: Node, on: bool) {
@@ -279,6 +305,7 @@ impl Core {
             let store = self.store_at(durable);
             let member = &mut self.members[me];
             (member.applied, member.store) = (durable, store);
+            self.members[me].peers = self.peers_at(durable);
         }
         self.record(node, What::LostTail { entries: had - durable });
         self.crash(node);

@@ -9,6 +9,7 @@ use super::call::Asker;
 use super::clock::Clock;
 use super::event::Event;
 use super::leases::{Forward, LeaseAsk};
+use super::membership::Membership;
 use super::peer::Entry;
 use super::reads::{Confirmation, Reads, Requester};
 use crate::store::{Lessor, Store, WatchHub, WatchId};
@@ -49,6 +50,14 @@ pub(crate) struct Member {
     pub(crate) commit: usize,
     pub(crate) applied: usize,
     pub(crate) store: Store,
+    /// The members, as far as it has applied the log.
+    pub(crate) peers: Membership,
+    /// Whether there is a server at this place: not before it joins, nor once it was removed.
+    pub(crate) exists: bool,
+    /// Which server it is at this place.
+    pub(crate) server: u32,
+    /// It has joined, and does not know yet all that was committed before.
+    pub(crate) joining: bool,
 
     pub(crate) role: Role,
     /// Whom it takes for the leader.
@@ -195,6 +204,10 @@ impl Member {
             commit: applied,
             applied,
             store,
+            peers: Membership::default(),
+            exists: true,
+            server: 0,
+            joining: false,
             role: Role::Follower,
             leader: None,
             hearing: false,
@@ -225,7 +238,7 @@ impl Member {
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        self.crashes == 0
+        self.crashes == 0 && self.exists
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -269,11 +282,16 @@ impl Member {
         index.checked_sub(1).and_then(|place| self.log.get(place)).map_or(0, |entry| entry.term)
     }
 
+    /// Its id in replies; another server at the same place has another.
+    pub(crate) fn id(&self) -> u64 {
+        CLUSTER_ID + 1 + self.index as u64 + u64::from(self.server) * 0x100
+    }
+
     /// What its replies say of it.
     pub(crate) fn header(&self) -> Header {
         Header {
             cluster_id: CLUSTER_ID,
-            member_id: member_id(self.index),
+            member_id: self.id(),
             revision: self.store.revision(),
             raft_term: self.term,
         }
@@ -305,6 +323,10 @@ impl Member {
         self.power_losses = lost.power_losses;
         self.watch_lag_ns = lost.watch_lag_ns;
         self.voted_for = lost.voted_for;
+        self.peers = lost.peers;
+        self.exists = lost.exists;
+        self.server = lost.server;
+        self.joining = lost.joining;
         self.commit = lost.commit;
         self.applied = lost.applied;
     }
@@ -312,8 +334,3 @@ impl Member {
 
 /// The simulated cluster's id.
 pub(crate) const CLUSTER_ID: u64 = 0x7e4e_0000;
-
-/// A member's id in replies.
-pub(crate) fn member_id(index: usize) -> u64 {
-    CLUSTER_ID + 1 + index as u64
-}

@@ -17,6 +17,7 @@ mod faults;
 mod leases;
 mod links;
 mod member;
+mod membership;
 mod peer;
 mod reads;
 mod serve;

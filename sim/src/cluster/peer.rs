@@ -7,6 +7,7 @@ use tenure::wire::Status;
 
 use crate::store::Written;
 
+use super::membership::{Change, Membership};
 use crate::store::Store;
 
 /// One entry of the replicated log; its place is its index.
@@ -25,6 +26,8 @@ pub(crate) enum Payload {
     Empty,
     /// A write to the store.
     Write(Proposal),
+    /// Changes who is a member.
+    Change(Change),
     /// Raises or clears the NOSPACE alarm.
     NoSpace(bool),
 }
@@ -63,7 +66,9 @@ pub(crate) enum PeerMessage {
     /// Raft's MsgAppResp: the log matches up to `matched`, or (`None`) does not; `commit` is always safe to go on from.
     AppendAck { term: u64, matched: Option<usize>, commit: usize },
     /// Raft's MsgSnap: the state after `index`, the last entry that it stands for, which was of `last_term`.
-    Snapshot { term: u64, index: usize, last_term: u64, store: Arc<Store> },
+    Snapshot { term: u64, index: usize, last_term: u64, state: Arc<(Store, Membership)> },
+    /// Whoever is told so was removed.
+    Removed,
     /// What Raft tells by heartbeat: committed up to here, which the receiver is known to have.
     Commit { term: u64, commit: usize },
     /// Raft's MsgVote and MsgPreVote (`pre`: `term` is then the one after the sender's); `forced` by a leader's transfer.

@@ -120,7 +120,7 @@ impl Core {
 
     fn arm_read_retry(&mut self, me: usize) {
         let (now_ns, timeout_ns) = (self.now_ns, self.request_timeout_ns());
-        let alone = self.members.len() == 1;
+        let alone = self.members[me].peers.is_alone(me);
         let reads = &mut self.members[me].reads;
         let Some(round) = &reads.round else { return };
         let wait_ns = (RETRY_MS * MS).min((round.began_ns + timeout_ns).saturating_sub(now_ns));
@@ -156,7 +156,7 @@ impl Core {
             return self.members[me].unconfirmed.push(requester);
         }
         let index = self.members[me].commit;
-        if self.majority() == 1 {
+        if self.members[me].peers.is_alone(me) {
             return self.confirmed(me, requester, index);
         }
         let id = self.fresh_id();
@@ -187,14 +187,13 @@ impl Core {
     }
 
     fn probe_acked(&mut self, me: usize, from: usize, term: u64, id: u64) {
-        let majority = self.majority();
         let member = &mut self.members[me];
         if term != member.term || !member.leads() {
             return;
         }
         let Some(confirmation) = member.confirmations.get_mut(&id) else { return };
         confirmation.acks |= 1 << from;
-        if (confirmation.acks.count_ones() as usize) < majority {
+        if !member.peers.agree(confirmation.acks) {
             return;
         }
         // Whoever asked earlier is confirmed with it, as Raft's read-only queue has it.

@@ -9,10 +9,10 @@ use tenure::wire::Status;
 use super::call::{Asker, is_write};
 use super::core::Core;
 use super::event::{Incoming, Local};
-use super::member::member_id;
+use super::member::Member;
 use super::peer::{Payload, Proposal, WriteOutcome};
 use super::reads::Confirm;
-use super::wire::{no_leader, timed_out};
+use super::wire::{no_leader, not_for_learners, timed_out};
 use crate::history::What;
 
 impl Core {
@@ -22,6 +22,9 @@ impl Core {
         let request = &incoming.request;
         if self.members[me].leader.is_none() {
             return self.answer(me, asker, Err(no_leader()));
+        }
+        if self.members[me].is_learner() && !learner_serves(request) {
+            return self.answer(me, asker, Err(not_for_learners()));
         }
         if let Err(status) = self.members[me].store.check(request) {
             return self.answer(me, asker, Err(status));
@@ -80,7 +83,7 @@ impl Core {
         let response = Response::Status {
             header: member.header(),
             version: self.config.version.to_string(),
-            leader: member.leader.map_or(0, member_id),
+            leader: member.leader.map_or(0, |leader| self.members[leader].id()),
         };
         self.answer(me, asker, Ok(Arc::new(response)));
     }
@@ -167,9 +170,25 @@ impl Core {
 
     /// A member knows a leader again, or another.
     pub(crate) fn leader_appeared(&mut self, me: usize) {
-        self.members[me].listens = true;
+        self.members[me].listens |= !self.members[me].joining;
         self.fail_round(me);
         self.forward_again(me);
+    }
+}
+
+/// What of its clients a learner serves (`isRPCSupportedForLearner` in etcd's `api/v3rpc/util.go`).
+fn learner_serves(request: &Request) -> bool {
+    match request {
+        Request::Status => true,
+        Request::Range(range) => range.serializable,
+        _ => false,
+    }
+}
+
+impl Member {
+    /// Whether it knows itself for one that only takes over the log.
+    pub(crate) fn is_learner(&self) -> bool {
+        self.peers.learns(self.index)
     }
 }
 

@@ -13,7 +13,7 @@ use super::config::Planted;
 use super::core::{Core, Held, MS};
 use super::event::{Event, Local};
 use super::links::Passage;
-use super::wire::{no_leader, unavailable};
+use super::wire::{no_leader, not_for_learners, unavailable};
 use crate::history::What;
 use crate::node::Node;
 use crate::store::WatchId;
@@ -118,6 +118,9 @@ impl Core {
         let member = &mut self.members[me];
         if member.leader.is_none() {
             return self.end_stream(id, no_leader());
+        }
+        if member.is_learner() {
+            return self.end_stream(id, not_for_learners());
         }
         let mut request = WatchRequest::clone(&watch.request);
         if request.start_revision > 0 && self.config.planted == Some(Planted::WatchSkipsAtResume) {

@@ -135,6 +135,11 @@ pub(crate) fn no_leader() -> Status {
     unavailable("etcdserver: no leader", true)
 }
 
+/// `ErrGRPCNotSupportedForLearner`
+pub(crate) fn not_for_learners() -> Status {
+    unavailable("etcdserver: rpc not supported for learner", true)
+}
+
 /// `ErrGRPCLeaderChanged`
 pub(crate) fn leader_changed() -> Status {
     unavailable("etcdserver: leader changed", true)

@@ -139,3 +139,36 @@ static DOUBLED: Mark = Mark {
         any(evidence, |what| matches!(what, What::Network { did: "answered by the double", .. }))
     },
 };
+
+#[distributed_slice(MARKS)]
+static JOINED: Mark = Mark { name: "a member that was added served a client", seen: added_member_served };
+
+/// A call that was answered by a member which had joined.
+fn added_member_served(evidence: &Evidence<'_>) -> bool {
+    let mut joined = BTreeSet::new();
+    let mut asked = BTreeSet::new();
+    evidence.history.steps.iter().any(|step| match (&step.what, step.node) {
+        (What::Joined { .. }, Node::Member(member)) => {
+            joined.insert(member);
+            false
+        }
+        (What::Sent { call, member, .. }, _) if joined.contains(member) => {
+            asked.insert(*call);
+            false
+        }
+        (What::Answered { call, outcome: Ok(_) }, _) => asked.contains(call),
+        _ => false,
+    })
+}
+
+#[distributed_slice(MARKS)]
+static PROMOTED: Mark = Mark {
+    name: "a learner was promoted",
+    seen: |evidence| any(evidence, |what| matches!(what, What::Promoted)),
+};
+
+#[distributed_slice(MARKS)]
+static LEFT: Mark = Mark {
+    name: "a member was removed and ended",
+    seen: |evidence| any(evidence, |what| matches!(what, What::Left)),
+};

@@ -168,6 +168,15 @@ pub enum What {
         /// Its revision.
         revision: i64,
     },
+    /// A server was started that is a member now, with nothing on its disk.
+    Joined {
+        /// It only takes over the log until it is promoted.
+        learner: bool,
+    },
+    /// A learner votes from here on.
+    Promoted,
+    /// A member that was removed has ended.
+    Left,
     /// A write was committed: this is the one order of all writes. Recorded once, by the member that committed first.
     Committed {
         /// The store's revision after it.

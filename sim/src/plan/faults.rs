@@ -80,6 +80,8 @@ impl Targets<'_> {
                 members: self.majority(),
                 outage: if chance(self.rng, 1, 2) { Outage::Crash } else { Outage::Pause },
             },
+            "member-add" => Fault::MemberAdd { node: self.spare(), learner: chance(self.rng, 1, 2) },
+            "member-remove" => Fault::MemberRemove { node: self.member(), learner: chance(self.rng, 1, 2) },
             "watch-lag" => Fault::WatchLag { node: self.member(), max_ms: skewed(self.rng, [50, 6_000]) },
             "answer-lost" => {
                 Fault::AnswerLost { client: self.client(), per_mille: self.per_mille(100, 1000) }
@@ -114,6 +116,14 @@ impl Targets<'_> {
         Node::Member(u32::try_from(within(self.rng, [0, last])).unwrap_or_default())
     }
 
+    /// A server that is no member yet; without one, a node that is not there, about which nothing happens.
+    fn spare(&mut self) -> Node {
+        let cluster = &self.scenario.cluster;
+        let most = u64::from(cluster.spares).saturating_sub(1);
+        let spare = u32::try_from(within(self.rng, [0, most])).unwrap_or_default();
+        Node::Member(cluster.members + spare)
+    }
+
     fn majority(&mut self) -> Vec<Node> {
         let mut members: Vec<_> = self.members().collect();
         members.shuffle(self.rng);
@@ -132,6 +142,11 @@ impl Targets<'_> {
         (0..self.scenario.cluster.members).map(Node::Member)
     }
 
+    /// Members and those that may become some.
+    fn servers(&self) -> impl Iterator<Item = Node> + use<> {
+        (0..self.scenario.cluster.members + self.scenario.cluster.spares).map(Node::Member)
+    }
+
     fn clients(&self) -> impl Iterator<Item = Node> + use<> {
         (0..self.processes()).map(Node::Client)
     }
@@ -139,7 +154,7 @@ impl Targets<'_> {
     /// Splits the nodes in two and cuts between the sides: one member off, one client off, or at random. One-way cuts
     /// leave one direction.
     fn partition(&mut self, one_way: bool) -> Links {
-        let nodes: Vec<_> = self.members().chain(self.clients()).collect();
+        let nodes: Vec<_> = self.servers().chain(self.clients()).collect();
         let (shape, one_member, one_client) = (within(self.rng, [0, 5]), self.member(), self.client());
         let off: Vec<_> = nodes
             .iter()
@@ -181,7 +196,7 @@ impl Targets<'_> {
 
     /// All links of one node, or all of a random half of the nodes.
     fn some_links(&mut self) -> Links {
-        let nodes: Vec<_> = self.members().chain(self.clients()).collect();
+        let nodes: Vec<_> = self.servers().chain(self.clients()).collect();
         let centre = if chance(self.rng, 1, 2) { self.member() } else { self.client() };
         let one_only = chance(self.rng, 1, 2);
         let chosen: Vec<_> = nodes
@@ -204,7 +219,7 @@ impl Targets<'_> {
     fn requests(&mut self) -> Links {
         let one = self.client();
         let all = chance(self.rng, 1, 3);
-        let members: Vec<_> = self.members().collect();
+        let members: Vec<_> = self.servers().collect();
         self.clients()
             .filter(|&client| all || client == one)
             .flat_map(|client| members.iter().map(move |&member| (client, member)))

@@ -10,7 +10,7 @@ mod swarm;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::{Lasting, TimedFault};
+use crate::fault::{Fault, Lasting, TimedFault};
 use crate::scenario::{ClusterSpec, Scenario};
 use crate::streams::Streams;
 use crate::workload::plain::program::{PlainOperation, PlainWatch};
@@ -86,7 +86,13 @@ impl Plan {
         let streams = Streams::new(seed);
         let scenario = &*swarm::draw(scenario, &streams);
         let mut faults = faults::draw(scenario, &mut streams.stream("fault"));
-        faults.extend(core::draw(scenario, &mut streams.stream("core")));
+        let lasting = core::draw(scenario, &mut streams.stream("core"));
+        // Who is outside for good must not be needed for a majority, nor stand in the way of a change of membership.
+        faults.retain(|timed| {
+            let changes = matches!(timed.fault, Fault::MemberAdd { .. } | Fault::MemberRemove { .. });
+            !changes || lasting.is_empty() && is_possible(&timed.fault, &scenario.cluster)
+        });
+        faults.extend(lasting);
         faults.sort_by_key(|timed| timed.at_ms);
         Self {
             seed,
@@ -110,6 +116,14 @@ impl Plan {
             }
         }
         lasting
+    }
+}
+
+/// Whether there is a server to add, or more than one member to remove one of.
+fn is_possible(change: &Fault, cluster: &ClusterSpec) -> bool {
+    match change {
+        Fault::MemberAdd { .. } => cluster.spares > 0,
+        _ => cluster.members > 1,
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) fn draw<'a>(scenario: &'a Scenario, streams: &Streams) -> Cow<'a, Sce
     let stream = |name: &str| streams.stream(&format!("swarm-{name}"));
     drawn.cluster.version = release(&mut stream("version"));
     drawn.cluster.members = members(&mut stream("members"));
+    drawn.cluster.spares = small(within(&mut stream("spares"), [0, 2]));
     timings(&mut drawn, &mut stream("timings"));
     latencies(&mut drawn, &mut stream("latencies"));
     drawn.cluster.catch_up_entries = catch_up_entries(&mut stream("snapshots"));

@@ -104,6 +104,10 @@ fn describe(what: &What) -> (Style, String) {
         What::Restored { revision } => {
             (NOTICE, format!("takes over a snapshot of the leader, at revision {revision}"))
         }
+        What::Joined { learner: true } => (NOTICE, "joins the cluster as a learner".into()),
+        What::Joined { learner: false } => (NOTICE, "joins the cluster".into()),
+        What::Promoted => (NOTICE, "is promoted: it votes".into()),
+        What::Left => (NOTICE, "is removed from the cluster, and ends".into()),
         What::StaysBroken => (NOTICE, "stays broken to the end".into()),
         What::Started => (NOTICE, "started".into()),
         What::Crashed => (NOTICE, "crashed".into()),
@@ -298,6 +302,9 @@ fn details(fault: &crate::fault::Fault) -> String {
                 Outage::Pause => "stand still",
             };
             format!("of {}, which {how}", shown.join(" "))
+        }
+        Fault::MemberAdd { node, learner } | Fault::MemberRemove { node, learner } => {
+            format!("{node}{}", if *learner { ", a learner first" } else { "" })
         }
         Fault::WatchLag { node, max_ms } => format!("of up to {max_ms} ms at {node}"),
         Fault::Compact { keep } => format!("keeping {keep} revisions"),

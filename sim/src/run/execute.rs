@@ -64,6 +64,7 @@ fn cluster_config(plan: &Plan, planted: Option<&Planted>) -> Result<ClusterConfi
     let version = spec.version.parse().map_err(|error| BadInput(format!("cluster.version: {error}")))?;
     Ok(ClusterConfig {
         members: spec.members,
+        spares: spec.spares,
         version,
         heartbeat_ms: spec.heartbeat_ms,
         election_timeout_ms: spec.election_timeout_ms,

@@ -97,6 +97,9 @@ pub enum Expect {
 pub struct ClusterSpec {
     /// How many members: 1, 3 or 5.
     pub members: u32,
+    /// How many more servers there are that are no members yet: clients know their addresses, and the fault `member-add`
+    /// adds them.
+    pub spares: u32,
     /// Which etcd they behave like: a version of the lines 3.4 to 3.7.
     pub version: String,
     /// The leader's heartbeat interval.
@@ -120,6 +123,7 @@ impl Default for ClusterSpec {
     fn default() -> Self {
         Self {
             members: 3,
+            spares: 0,
             version: "3.7".into(),
             heartbeat_ms: 100,
             election_timeout_ms: 1000,

@@ -58,6 +58,9 @@ fn cluster(scenario: &Scenario) -> Verdict {
     if ![1, 3, 5].contains(&cluster.members) {
         return wrong("cluster.members", format!("{} is not allowed; 1, 3 or 5 are", cluster.members));
     }
+    if cluster.spares > 4 {
+        return wrong("cluster.spares", format!("{} is not allowed; 0 to 4 are", cluster.spares));
+    }
     if !(1..=10_000).contains(&cluster.heartbeat_ms) {
         return wrong(
             "cluster.heartbeat_ms",

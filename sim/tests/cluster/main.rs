@@ -8,6 +8,7 @@ mod cost;
 mod faults;
 mod leases;
 mod members;
+mod membership;
 mod storm;
 mod watches;
 mod world;
