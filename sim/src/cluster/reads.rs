@@ -120,11 +120,10 @@ impl Core {
 
     fn arm_read_retry(&mut self, me: usize) {
         let (now_ns, timeout_ns) = (self.now_ns, self.request_timeout_ns());
-        let alone = self.members[me].peers.is_alone(me);
         let reads = &mut self.members[me].reads;
         let Some(round) = &reads.round else { return };
         let wait_ns = (RETRY_MS * MS).min((round.began_ns + timeout_ns).saturating_sub(now_ns));
-        if !alone && !std::mem::replace(&mut reads.retry_armed, true) {
+        if !std::mem::replace(&mut reads.retry_armed, true) {
             self.schedule_local(wait_ns, me, Local::ReadRetry);
         }
     }

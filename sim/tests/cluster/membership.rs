@@ -155,3 +155,26 @@ fn no_answered_write_is_lost_and_no_term_has_two_leaders_whoever_joins_and_leave
     }
     assert!(answered > 1_000 && joined > 30 && left > 30, "{answered} {joined} {left}");
 }
+
+#[test]
+fn reads_that_wait_for_a_member_that_is_removed_are_served_without_it() {
+    for seed in 0..20 {
+        let config = ClusterConfig { members: 1, spares: 1, ..ClusterConfig::default() };
+        simulate(seed, config, move |world| async move {
+            let env = client(&world).await;
+            let add = Fault::MemberAdd { node: Node::Member(1), learner: false };
+            world.inject(0, &add);
+            later(&world, 2_000).await;
+            // The one read arms the retry, the other comes when the member is about to go.
+            for wait_ms in [400, 51 + seed] {
+                get(&env, 0, "k").await.unwrap().unwrap();
+                later(&world, wait_ms).await;
+            }
+            world.heal(0, &add);
+            for _ in 0..40 {
+                let read = ask(&env, 0, Request::Range(tenure::kv::Range::key("k")), 2 * SECOND).await;
+                assert!(matches!(read, Some(Ok(_))), "seed {seed}: {read:?}");
+            }
+        });
+    }
+}
