@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use tenure_sim::plan::Plan;
-use tenure_sim::run::{Campaign, CampaignOptions, execute};
+use tenure_sim::run::{Campaign, CampaignOptions, Limits, execute};
 use tenure_sim::scenario;
 
 const SEEDS: u64 = 24;
@@ -17,10 +17,12 @@ fn campaign(name: &str, jobs: usize) -> Campaign {
     let folder = tempfile::tempdir().expect("a folder");
     let options = CampaignOptions {
         seeds: 0..SEEDS,
+        shard: None,
         jobs,
         planted: None,
         capsules: folder.path().to_owned(),
         most_capsules: 0,
+        limits: Limits::default(),
     };
     Campaign::run(&scenario, &options, |_| {}).expect("runs")
 }
