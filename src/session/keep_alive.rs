@@ -59,19 +59,26 @@ impl KeepAlive {
             let due =
                 self.liveness.deadline_ns().map_or(next, |deadline| next.min(Instant::from_nanos(deadline)));
             select_biased! {
-                () = ended => return,
+                () = ended => return self.ended().await,
                 () = self.backend.sleep_until(due).fuse() => {}
             }
             let renewed = select_biased! {
-                () = ended => return,
+                () = ended => return self.ended().await,
                 renewed = self.renew().fuse() => renewed,
             };
             match renewed {
                 Renewal::Done => next = self.sent + self.ttl / 3,
                 Renewal::Again => next = self.backend.now() + (self.ttl / 20).min(Duration::from_millis(500)),
-                Renewal::Ended => return,
+                Renewal::Ended => return self.ended().await,
                 Renewal::Over(why) => return self.give_up(why).await,
             }
+        }
+    }
+
+    /// The session was ended: by its owner, who sees to the lease, or by somebody else who saw its deadline pass first.
+    async fn ended(self) {
+        if self.backend.now() >= self.sent + safe_part(self.ttl, self.drift_bound_ppm) {
+            self.give_up("its deadline passed without a renewal").await;
         }
     }
 

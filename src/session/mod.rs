@@ -132,16 +132,18 @@ impl SessionBuilder {
     /// One try to get the lease. A grant whose answer was lost leaves a lease without keys, which runs out.
     async fn attempt(&self, give_up_at: Instant) -> Result<Result<Session, CallError>, Error> {
         let sent = self.backend.now();
+        // The session counts from here: what is answered later than this is a session that is over soon, or already.
+        let deadline = give_up_at.min(sent + self.ttl.max(Duration::from_secs(1)) / 2);
         let answer = match self.lease {
-            Some(id) => self.backend.lease_keep_alive(id, give_up_at).await.map(|ttl_s| (id, ttl_s)),
+            Some(id) => self.backend.lease_keep_alive(id, deadline).await.map(|ttl_s| (id, ttl_s)),
             None => {
-                let granted = self.backend.lease_grant(self.ttl, give_up_at).await;
+                let granted = self.backend.lease_grant(self.ttl, deadline).await;
                 granted.map(|grant| (grant.id, grant.ttl_s))
             }
         };
         match answer {
             Ok((id, ttl_s)) => match u64::try_from(ttl_s) {
-                Ok(ttl_s @ 1..) => Ok(Ok(self.start(id, Duration::from_secs(ttl_s), sent))),
+                Ok(ttl_s @ 1..) => Ok(self.start(id, Duration::from_secs(ttl_s), sent)),
                 _ => Err(Error::SessionLost),
             },
             Err(CallError::Refused(Refusal::LeaseNotFound)) => Err(Error::SessionLost),
@@ -150,13 +152,20 @@ impl SessionBuilder {
         }
     }
 
-    fn start(&self, lease: i64, ttl: Duration, sent: Instant) -> Session {
+    /// The session on a lease that was asked for at `sent`; none if the answer took so long that it is over already.
+    fn start(&self, lease: i64, ttl: Duration, sent: Instant) -> Result<Session, CallError> {
         let keep_alive =
             keep_alive::KeepAlive::new(Arc::clone(&self.backend), lease, self.drift_bound_ppm, ttl, sent);
         let (liveness, revokes) = (keep_alive.liveness(), keep_alive.revokes());
+        if !liveness.is_alive(self.backend.now().as_nanos()) {
+            if self.lease.is_none() {
+                revoke_in_background(&self.backend, lease, ttl);
+            }
+            return Err(CallError::NotApplied("the answer came when the lease's time was over".to_owned()));
+        }
         self.backend.spawn(keep_alive.run().boxed());
         tracing::debug!(lease, ttl_ms = ttl.as_millis(), "session opened");
-        Session {
+        Ok(Session {
             inner: sync::Arc::new(Inner {
                 backend: Arc::clone(&self.backend),
                 lease,
@@ -168,7 +177,7 @@ impl SessionBuilder {
                 readers: AtomicU64::new(0),
                 revokes,
             }),
-        }
+        })
     }
 }
 

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use tenure::kv::{Event, EventKind, Request};
 
+use super::causes::Causes;
 use super::order::Order;
 use super::plain::Plain;
+use super::reigns::{Reigns, reigns};
 use super::robbed::{Robbed, robbed};
 use crate::history::{Deed, DeedEnd, History, Holding, Kind, What};
 use crate::node::Node;
@@ -61,6 +63,10 @@ pub struct Ask {
     pub lease: i64,
     /// When.
     pub asked: Moment,
+    /// The time limit that the primitive was given; 0 for a try.
+    pub limit_ms: Option<u64>,
+    /// Which of its client's programs asked.
+    pub lane: u32,
     /// When and how it ended, if it did.
     pub ended: Option<(Moment, Outcome)>,
 }
@@ -74,6 +80,8 @@ pub struct TenureLife {
     pub granted: Moment,
     /// When the release began.
     pub releases: Option<Moment>,
+    /// Whether its holder waits for what comes of the release.
+    pub awaited: bool,
     /// When the release was confirmed or failed.
     pub released: Option<Moment>,
     /// When the guard told of the loss.
@@ -138,16 +146,40 @@ pub struct Call {
     pub committed_late: bool,
 }
 
+/// What a plan has its clients do, as far as `floor` asks for it.
+#[derive(Clone, Debug, Default)]
+pub struct Planned {
+    /// The programs of clients.
+    pub lanes: Vec<PlannedLane>,
+}
+
+/// The program of one session, or of one that uses etcd itself.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedLane {
+    /// Whose.
+    pub client: u32,
+    /// Which of its client's.
+    pub lane: u32,
+    /// How many asks it has.
+    pub asks: usize,
+    /// How many operations on etcd itself.
+    pub operations: usize,
+}
+
 /// What a history says, indexed.
 pub struct Evidence<'a> {
     /// The history.
     pub history: &'a History,
     /// The times that checkers go by.
     pub bounds: Bounds,
+    /// What was planned; nothing if that is not known.
+    pub planned: Planned,
     /// Every ask, in order.
     pub asks: Vec<Ask>,
     /// Every tenure, in order of its grant.
     pub tenures: Vec<TenureLife>,
+    /// The place of each tenure by its name and token, the last one if a planted bug gives one twice.
+    by_token: BTreeMap<(Arc<str>, i64), usize>,
     /// Every session by its lease.
     pub sessions: BTreeMap<i64, SessionLife>,
     /// Every deed, in order of its number.
@@ -172,6 +204,8 @@ pub struct Evidence<'a> {
     pub end_ns: u64,
     /// Read when it is first asked for.
     order: OnceCell<Order<'a>>,
+    causes: OnceCell<Causes<'a>>,
+    reigns: OnceCell<BTreeMap<Vec<u8>, Reigns>>,
 }
 
 /// The line a contender's key stands in: the key without its last part, so the name of a mutex or an election.
@@ -185,8 +219,10 @@ impl<'a> Evidence<'a> {
         let mut evidence = Self {
             history,
             bounds,
+            planned: Planned::default(),
             asks: Vec::new(),
             tenures: Vec::new(),
+            by_token: BTreeMap::new(),
             sessions: BTreeMap::new(),
             deeds: Vec::new(),
             keys: BTreeMap::new(),
@@ -199,6 +235,8 @@ impl<'a> Evidence<'a> {
             outside: BTreeSet::new(),
             end_ns: history.steps.last().map_or(0, |step| step.at_ns),
             order: OnceCell::new(),
+            causes: OnceCell::new(),
+            reigns: OnceCell::new(),
         };
         for (index, step) in history.steps.iter().enumerate() {
             let now = Moment { step: index, at_ns: step.at_ns };
@@ -270,28 +308,35 @@ impl<'a> Evidence<'a> {
 
     fn tenure_step(&mut self, client: u32, now: Moment, what: &What) {
         match what {
-            What::Asks { ticket, name, kind, lease, .. } => self.asks.push(Ask {
+            What::Asks { ticket, name, kind, lease, limit_ms, lane, .. } => self.asks.push(Ask {
                 ticket: *ticket,
                 client,
                 name: Arc::clone(name),
                 kind: *kind,
                 lease: *lease,
                 asked: now,
+                limit_ms: *limit_ms,
+                lane: *lane,
                 ended: None,
             }),
             What::Granted { ticket, holding, .. } => {
                 self.answered(*ticket, now, Outcome::Granted);
+                self.by_token.insert((Arc::clone(&holding.name), holding.token), self.tenures.len());
                 self.tenures.push(TenureLife {
                     holding: holding.clone(),
                     granted: now,
                     releases: None,
+                    awaited: false,
                     released: None,
                     told_lost: None,
                     crashed: None,
                 });
             }
             What::NotGranted { ticket, .. } => self.answered(*ticket, now, Outcome::NotGranted),
-            What::Releases { holding } => self.of_tenure(holding, |tenure| tenure.releases = Some(now)),
+            What::Releases { holding, awaited } => self.of_tenure(holding, |tenure| {
+                tenure.releases = Some(now);
+                tenure.awaited = *awaited;
+            }),
             What::Released { holding, .. } => self.of_tenure(holding, |tenure| tenure.released = Some(now)),
             What::ToldLost { holding, .. } => self.of_tenure(holding, |tenure| {
                 tenure.told_lost.get_or_insert(now);
@@ -321,13 +366,17 @@ impl<'a> Evidence<'a> {
     }
 
     fn answered(&mut self, ticket: u64, now: Moment, outcome: Outcome) {
-        if let Some(ask) = self.asks.iter_mut().rev().find(|ask| ask.ticket == ticket) {
+        let place = place_of(ticket).filter(|place| *place < self.asks.len());
+        if let Some(ask) = place.map(|place| &mut self.asks[place]) {
             ask.ended.get_or_insert((now, outcome));
         }
     }
 
     fn of_tenure(&mut self, holding: &Holding, change: impl FnOnce(&mut TenureLife)) {
-        if let Some(tenure) = self.tenures.iter_mut().rev().find(|tenure| tenure.holding == *holding) {
+        let place = self.by_token.get(&(Arc::clone(&holding.name), holding.token)).copied();
+        if let Some(tenure) = place.and_then(|place| self.tenures.get_mut(place))
+            && tenure.holding == *holding
+        {
             change(tenure);
         }
     }
@@ -367,6 +416,27 @@ impl<'a> Evidence<'a> {
         self.order.get_or_init(|| Order::of(self.history))
     }
 
+    /// What can have brought sessions and tenures to their end.
+    pub(super) fn causes(&self) -> &Causes<'a> {
+        self.causes.get_or_init(|| Causes::of(self))
+    }
+
+    /// Who led when, by line.
+    pub(super) fn reigns(&self) -> &BTreeMap<Vec<u8>, Reigns> {
+        self.reigns.get_or_init(|| reigns(self.history))
+    }
+
+    /// An ask by its number: they are numbered from 1 in the order in which they are made.
+    pub(super) fn ask(&self, ticket: u64) -> Option<&Ask> {
+        self.asks.get(place_of(ticket)?).filter(|ask| ask.ticket == ticket)
+    }
+
+    /// The life of a tenure.
+    pub(super) fn tenure(&self, holding: &Holding) -> Option<&TenureLife> {
+        let place = *self.by_token.get(&(Arc::clone(&holding.name), holding.token))?;
+        self.tenures.get(place).filter(|tenure| tenure.holding == *holding)
+    }
+
     /// How long a session's keys may outlive what they were for: its TTL, the election timeout and a second.
     pub(super) fn grace_ns(&self, session: &SessionLife) -> u64 {
         session.ttl_ns + self.bounds.election_timeout_ns + 1_000_000_000
@@ -402,7 +472,7 @@ pub(super) fn is_line_of(name: &str, line: &[u8]) -> bool {
     line.strip_prefix(name.as_bytes()).is_some_and(|rest| matches!(rest, b"" | b"/read" | b"/write"))
 }
 
-/// The place of a deed among all: they are numbered from 1 in the order in which they are begun.
+/// The place of a deed or an ask among all: they are numbered from 1 in the order in which they are begun.
 fn place_of(deed: u64) -> Option<usize> {
     usize::try_from(deed).ok()?.checked_sub(1)
 }

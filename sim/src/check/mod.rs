@@ -1,9 +1,11 @@
 //! The invariants: pure functions from a history to the first step that breaks them.
 
 mod answers;
+mod causes;
 mod evidence;
 mod fencing;
 mod fifo;
+mod floor;
 mod lease_life;
 mod linearizable;
 mod mutual_exclusion;
@@ -12,19 +14,24 @@ mod observe_order;
 mod order;
 mod plain;
 mod progress;
+mod reigns;
+mod renewals;
 mod robbed;
 #[cfg(test)]
 mod script;
 #[cfg(test)]
 mod script_plain;
 mod shape;
+mod success;
+mod true_errors;
 mod watch_guarantees;
 mod writer_priority;
 
 use serde::{Deserialize, Serialize};
 
 pub use evidence::{
-    Ask, Bounds, Call, DeedLife, Evidence, KeyLife, Moment, Outcome, SessionLife, TenureLife,
+    Ask, Bounds, Call, DeedLife, Evidence, KeyLife, Moment, Outcome, Planned, PlannedLane, SessionLife,
+    TenureLife,
 };
 pub(crate) use order::Order;
 pub use plain::{Operation, Plain, Stream};
@@ -97,8 +104,24 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "progress",
-        about: "once calm, whoever asks is answered in time, and a dead client's keys are gone in time",
-        check: progress::check,
+        about: "once calm, whoever is first in line is granted, all else succeeds in time, and a dead client's keys are gone",
+        check: |evidence| {
+            let broken = [progress::check(evidence), success::check(evidence)];
+            broken.into_iter().flatten().min_by_key(|breach| breach.step)
+        },
+    },
+    Invariant {
+        name: "floor",
+        about: "once calm, every program of a client comes to an end with something, and something is granted",
+        check: floor::check,
+    },
+    Invariant {
+        name: "true-errors",
+        about: "every error that the library gives is true, and so is every loss that it tells of and every value",
+        check: |evidence| {
+            let broken = [true_errors::check(evidence), renewals::check(evidence)];
+            broken.into_iter().flatten().min_by_key(|breach| breach.step)
+        },
     },
     Invariant {
         name: "no-residue",

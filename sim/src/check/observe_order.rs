@@ -4,27 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tenure::kv::EventKind;
-
-use super::evidence::line_of;
+use super::reigns::{NOBODY, Reigns, State};
 use super::{Breach, Evidence};
 use crate::history::What;
 use crate::node::Node;
 
 /// How long before the end a change may come that an observer need not have seen.
 const SETTLED_NS: u64 = 3_000_000_000;
-
-/// Who leads: create and mod revision of the first key; `None` if nobody does.
-type State = Option<(i64, i64)>;
-
-/// The states of one election as the store had them, each with the step that began it; at first nobody leads.
-type Reigns = Vec<(usize, State)>;
-
-/// The candidates by key, with their create and mod revisions.
-type Line = BTreeMap<Vec<u8>, (i64, i64)>;
-
-/// Before the first candidate.
-const NOBODY: &[(usize, State)] = &[(0, None)];
 
 struct Observer {
     client: Node,
@@ -37,7 +23,7 @@ struct Observer {
 }
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
-    let reigns = reigns(evidence);
+    let reigns = evidence.reigns();
     let mut observers: BTreeMap<u64, Observer> = BTreeMap::new();
     for (step, at) in evidence.history.steps.iter().enumerate() {
         match &at.what {
@@ -62,7 +48,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
             _ => {}
         }
     }
-    last_state(evidence, &reigns, &observers)
+    last_state(evidence, reigns, &observers)
 }
 
 impl Observer {
@@ -107,33 +93,6 @@ fn proclamation(value: &[u8]) -> Option<(u64, u64)> {
     let text = std::str::from_utf8(value).ok()?;
     let (ticket, number) = text.split_once('/')?;
     Some((ticket.parse().ok()?, number.parse().ok()?))
-}
-
-fn reigns(evidence: &Evidence<'_>) -> BTreeMap<Vec<u8>, Reigns> {
-    let mut lines: BTreeMap<Vec<u8>, Line> = BTreeMap::new();
-    let mut reigns: BTreeMap<Vec<u8>, Reigns> = BTreeMap::new();
-    for (step, at) in evidence.history.steps.iter().enumerate() {
-        let What::Committed { events, .. } = &at.what else { continue };
-        for event in events {
-            let line = lines.entry(line_of(&event.kv.key).to_vec()).or_default();
-            match event.kind {
-                EventKind::Put => {
-                    line.insert(event.kv.key.clone(), (event.kv.create_revision, event.kv.mod_revision))
-                }
-                EventKind::Delete => line.remove(&event.kv.key),
-            };
-        }
-        // A revision counts as a whole.
-        for event in events {
-            let name = line_of(&event.kv.key);
-            let first = lines.get(name).and_then(|line| line.values().min().copied());
-            let reigns = reigns.entry(name.to_vec()).or_insert_with(|| NOBODY.to_vec());
-            if reigns.last().is_none_or(|(_, last)| *last != first) {
-                reigns.push((step, first));
-            }
-        }
-    }
-    reigns
 }
 
 fn last_state(

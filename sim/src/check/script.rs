@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tenure::kv::{DeleteRange, Event, EventKind, Header, KeyValue, LeaseGrant, Put, Request, Response};
 
-use super::{Bounds, Breach, Evidence, INVARIANTS};
-use crate::history::{Deed, DeedEnd, GuardSays, Holding, Kind, Recorder, SeenLeader, What};
+use super::{Bounds, Breach, Evidence, INVARIANTS, Planned};
+use crate::history::{Deed, DeedEnd, Failure, GuardSays, Holding, Kind, Recorder, SeenLeader, What};
 use crate::node::Node;
 
 const MILLISECOND: u64 = 1_000_000;
@@ -18,6 +18,8 @@ pub(super) struct Script {
     revision: i64,
     tickets: u64,
     deeds: u64,
+    /// The time limit of the asks that come.
+    limit_ms: Option<u64>,
     live: Vec<KeyValue>,
     open: Vec<(u64, Holding)>,
 }
@@ -31,6 +33,7 @@ impl Script {
             revision: 1,
             tickets: 0,
             deeds: 0,
+            limit_ms: None,
             live: Vec::new(),
             open: Vec::new(),
         }
@@ -49,6 +52,11 @@ impl Script {
 
     /// What this invariant says of the history so far, with a progress bound of 10 s and an election timeout of 1 s.
     pub(super) fn breach(&mut self, invariant: &str) -> Option<Breach> {
+        self.breach_of_plan(invariant, Planned::default())
+    }
+
+    /// As [`Script::breach`], of clients that had so much to do.
+    pub(super) fn breach_of_plan(&mut self, invariant: &str, planned: Planned) -> Option<Breach> {
         let history = self.recorder.finish();
         let bounds = Bounds {
             progress_ns: 10_000 * MILLISECOND,
@@ -57,7 +65,10 @@ impl Script {
             robs: true,
         };
         let found = INVARIANTS.iter().find(|one| one.name == invariant).expect("an invariant");
-        let breach = (found.check)(&Evidence::of(&history, bounds));
+        let mut evidence = Evidence::of(&history, bounds);
+        evidence.planned = planned;
+        let breach = (found.check)(&evidence);
+        drop(evidence);
         for step in history.steps {
             self.recorder.record(step.at_ns, step.node, step.what);
         }
@@ -75,6 +86,23 @@ impl Script {
 
     pub(super) fn calm(&mut self) {
         self.record(Node::World, What::Calm);
+    }
+
+    /// From here on who asks gives a time limit; 0 for a try.
+    pub(super) fn limit(&mut self, ms: u64) {
+        self.limit_ms = Some(ms);
+    }
+
+    /// etcd commits the revocation of a lease that ran out, and with it the deletion of its keys.
+    pub(super) fn runs_out(&mut self, lease: i64) {
+        let request = Arc::new(Request::LeaseRevoke { id: lease });
+        self.revision += 1;
+        let dies = |kv: &KeyValue| kv.lease == lease;
+        let events = self.dead(dies);
+        self.record(
+            Node::Member(0),
+            What::Committed { revision: self.revision, call: None, request, events },
+        );
     }
 
     pub(super) fn leads(&mut self, term: u64) {
@@ -113,8 +141,9 @@ impl Script {
     pub(super) fn queue_of(&mut self, kind: Kind, client: u32, name: &str, lease: i64) -> Holding {
         self.tickets += 1;
         let (ticket, name): (u64, Arc<str>) = (self.tickets, name.into());
+        let limit_ms = self.limit_ms;
         let what =
-            What::Asks { ticket, name: Arc::clone(&name), kind, lease, how: "lock", limit_ms: None, lane: 0 };
+            What::Asks { ticket, name: Arc::clone(&name), kind, lease, how: "lock", limit_ms, lane: 0 };
         self.record(Node::Client(client), what);
         self.revision += 1;
         let side = match kind {
@@ -145,6 +174,12 @@ impl Script {
         let believers = believers.iter().map(|&believer| believer.clone()).collect();
         let what = What::Granted { ticket, holding: holding.clone(), believers, says: GuardSays::default() };
         self.record(Node::Client(holding.client), what);
+    }
+
+    /// What was queued is not granted.
+    pub(super) fn refuse(&mut self, holding: &Holding, why: Failure) {
+        let ticket = self.open.iter().find(|(_, open)| open == holding).map_or(0, |(ticket, _)| *ticket);
+        self.record(Node::Client(holding.client), What::NotGranted { ticket, why });
     }
 
     /// Asks, queues and is granted: three steps.
@@ -187,6 +222,11 @@ impl Script {
 
     fn delete_where(&mut self, dies: impl Fn(&KeyValue) -> bool) {
         self.revision += 1;
+        let events = self.dead(dies);
+        self.commit(Request::Delete(DeleteRange::key("any")), events);
+    }
+
+    fn dead(&mut self, dies: impl Fn(&KeyValue) -> bool) -> Vec<Event> {
         let (dead, live) = std::mem::take(&mut self.live).into_iter().partition::<Vec<_>, _>(|kv| dies(kv));
         self.live = live;
         let events = dead.into_iter().map(|kv| Event {
@@ -194,12 +234,11 @@ impl Script {
             kv: KeyValue { key: kv.key, mod_revision: self.revision, ..KeyValue::default() },
             prev_kv: None,
         });
-        let events = events.collect();
-        self.commit(Request::Delete(DeleteRange::key("any")), events);
+        events.collect()
     }
 
     pub(super) fn release(&mut self, holding: &Holding) {
-        self.record(Node::Client(holding.client), What::Releases { holding: holding.clone() });
+        self.record(Node::Client(holding.client), What::Releases { holding: holding.clone(), awaited: true });
         self.delete(holding);
         self.released(holding);
     }
@@ -211,7 +250,7 @@ impl Script {
     }
 
     pub(super) fn releases_without_deleting(&mut self, holding: &Holding) {
-        self.record(Node::Client(holding.client), What::Releases { holding: holding.clone() });
+        self.record(Node::Client(holding.client), What::Releases { holding: holding.clone(), awaited: true });
     }
 
     /// A write arrives at the resource.

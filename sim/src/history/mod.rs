@@ -244,6 +244,8 @@ pub enum What {
     Releases {
         /// What it held.
         holding: Holding,
+        /// Whether it waits until that is confirmed: then it is told what came of it.
+        awaited: bool,
     },
     /// The release is confirmed, or failed.
     Released {
@@ -275,7 +277,7 @@ pub enum What {
         /// What.
         what: Deed,
     },
-    /// It came to an end. None that its client gave up: dropped, or died with its process.
+    /// It came to an end; never, if its process died.
     Did {
         /// The deed.
         deed: u64,

@@ -177,7 +177,7 @@ fn describe_workload(what: &What) -> (Style, String) {
             (BAD, text)
         }
         What::NotGranted { ticket, why } => (PLAIN, format!("not granted (ticket {ticket}): {why}")),
-        What::Releases { holding } => (PLAIN, format!("gives back {}", held(holding))),
+        What::Releases { holding, .. } => (PLAIN, format!("gives back {}", held(holding))),
         What::Released { holding, error: None } => (PLAIN, format!("has given back {}", held(holding))),
         What::Released { holding, error: Some(error) } => {
             (PLAIN, format!("has not given back {}: {error}", held(holding)))

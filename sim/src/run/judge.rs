@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Run;
-use crate::check::{self, Bounds, Evidence, Violation};
+use crate::check::{self, Bounds, Evidence, Planned, PlannedLane, Violation};
 use crate::coverage;
 use crate::history::{History, What};
 use crate::plan::Plan;
@@ -54,7 +54,9 @@ pub struct SeedReport {
 
 /// Reads a run's history with the bounds of its plan.
 pub fn evidence<'a>(plan: &Plan, run: &'a Run) -> Evidence<'a> {
-    Evidence::of(&run.history, bounds(plan))
+    let mut evidence = Evidence::of(&run.history, bounds(plan));
+    evidence.planned = planned(plan);
+    evidence
 }
 
 /// Judges a run of a plan by these invariants.
@@ -91,6 +93,18 @@ pub(super) fn bounds(plan: &Plan) -> Bounds {
             .is_ok_and(|version| version.leadership_check() == LeadershipCheck::WhenStalled),
         drift_ppm: plan.clients.iter().map(|client| client.drift_bound_ppm).max().unwrap_or(0),
     }
+}
+
+fn planned(plan: &Plan) -> Planned {
+    let lanes = (0..).zip(&plan.clients).flat_map(|(client, own)| {
+        (0..).zip(&own.lanes).map(move |(lane, program)| PlannedLane {
+            client,
+            lane,
+            asks: program.operations.len(),
+            operations: program.plain.len(),
+        })
+    });
+    Planned { lanes: lanes.collect() }
 }
 
 fn faults(history: &History) -> BTreeMap<&'static str, u64> {

@@ -13,7 +13,7 @@ use super::observer;
 use super::plain::{self, PlainLane};
 use super::shared::Shared;
 use crate::cluster::{ClientEnv, Program};
-use crate::history::{Deed, DeedEnd, What};
+use crate::history::{Deed, DeedEnd, Failure, What};
 use crate::plan::ClientPlan;
 use crate::run::words;
 
@@ -98,16 +98,29 @@ impl Client<'_> {
     ) -> Result<T, tenure::Error> {
         let deed = self.shared.next_deed();
         self.record(What::Does { deed, what });
+        let mut ending = Ending { env: &self.env, deed, end: DeedEnd::Failed(Failure::Cancelled) };
         let outcome = work.await;
-        let end = match &outcome {
+        ending.end = match &outcome {
             Ok(done) => end(done),
             Err(error) => DeedEnd::Failed(error.clone().into()),
         };
-        self.record(What::Did { deed, end });
         outcome
     }
 
     pub(super) fn is_draining(&self) -> bool {
         self.env.world.now_ns() >= self.shared.drain_at_ns()
+    }
+}
+
+/// Records how a deed ended, also if that is by being dropped. A dead process records nothing.
+struct Ending<'a> {
+    env: &'a ClientEnv,
+    deed: u64,
+    end: DeedEnd,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.env.record(What::Did { deed: self.deed, end: self.end.clone() });
     }
 }

@@ -145,7 +145,6 @@ impl Holder<'_> {
         let deed = Deed::Proclaim { holding: self.holding.clone(), value: value.clone().into_bytes() };
         let client = self.client;
         let said = client.does(deed, self.held.proclaim(value), |()| DeedEnd::Done);
-        // One that is dropped has no end in the history.
         self.unless_lost(said).await;
     }
 }

@@ -102,7 +102,8 @@ impl<'a> Lane<'a> {
         let says = held.says();
         client.record(What::Granted { ticket, holding: holding.clone(), believers, says });
         let told = hold::hold(client, ticket, &holding, &*held, &operation.hold).await;
-        client.record(What::Releases { holding: holding.clone() });
+        let awaited = operation.ending == Ending::Release && !told;
+        client.record(What::Releases { holding: holding.clone(), awaited });
         drop(registered);
         match operation.ending {
             Ending::Release if !told => {

@@ -1,0 +1,95 @@
+//! `floor`: a run that shows nothing is no green run. Once calm, every program of the plan that has not come to its end
+//! brings one ask to an end at least (of etcd itself: one operation to its answer), and something is granted.
+
+use std::collections::BTreeSet;
+
+use super::{Breach, Evidence, PlannedLane};
+use crate::history::CallEnd;
+
+pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
+    let calm = evidence.calm?;
+    // Too short a calm owes nothing.
+    if evidence.end_ns < calm.at_ns + evidence.bounds.progress_ns {
+        return None;
+    }
+    let asked: BTreeSet<(u32, u32)> = evidence
+        .asks
+        .iter()
+        .filter(|ask| ask.ended.is_some_and(|(ended, _)| ended.step > calm.step))
+        .map(|ask| (ask.client, ask.lane))
+        .collect();
+    let answered: BTreeSet<u32> = evidence
+        .plain
+        .operations
+        .values()
+        .filter(|operation| {
+            operation
+                .ended
+                .is_some_and(|(ended, end)| ended.step > calm.step && matches!(end, CallEnd::Answered(_)))
+        })
+        .map(|operation| operation.client)
+        .collect();
+    let idle = evidence.planned.lanes.iter().find(|lane| {
+        let asks = lane.asks > 0 && !asked.contains(&(lane.client, lane.lane));
+        let operations = lane.operations > 0 && !answered.contains(&lane.client);
+        (asks || operations) && !is_at_its_end(evidence, lane)
+    });
+    let detail = match idle {
+        Some(lane) => format!("program {} of c{} came to nothing once calm", lane.lane, lane.client),
+        None => {
+            let lanes = evidence.planned.lanes.iter();
+            let asks = lanes.filter(|lane| lane.asks > 0).any(|lane| !is_at_its_end(evidence, lane));
+            let granted = evidence.tenures.last().is_some_and(|tenure| tenure.granted.step > calm.step);
+            if !asks || granted {
+                return None;
+            }
+            "nothing was granted once calm".to_owned()
+        }
+    };
+    Some(Breach { step: evidence.history.steps.len() - 1, detail })
+}
+
+/// Whether a program has nothing left to do: each crash may have cost it one operation.
+fn is_at_its_end(evidence: &Evidence<'_>, lane: &PlannedLane) -> bool {
+    let crashes = evidence.causes().crashes.iter().filter(|(client, _)| *client == lane.client).count();
+    let asks = evidence.asks.iter().filter(|ask| (ask.client, ask.lane) == (lane.client, lane.lane)).count();
+    let operations = evidence.plain.operations.values().filter(|one| one.client == lane.client).count();
+    asks + crashes >= lane.asks && operations + crashes >= lane.operations
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::script::Script;
+    use crate::check::{Planned, PlannedLane};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn planned(asks: usize) -> Planned {
+        Planned { lanes: vec![PlannedLane { client: 0, lane: 0, asks, operations: 0 }] }
+    }
+
+    #[test]
+    fn a_client_that_gets_something_once_calm_is_right_and_one_that_does_not_is_found() {
+        let mut script = Script::new();
+        let before = script.grant(0, "a", 0x10);
+        script.release(&before);
+        script.calm();
+        script.wait(20 * SECOND);
+        assert_eq!(script.breach_of_plan("floor", planned(1)), None, "it has done all");
+        let breach = script.breach_of_plan("floor", planned(2)).expect("nothing");
+        assert!(breach.detail.contains("of c0 came to nothing"), "{breach:?}");
+        script.grant(0, "a", 0x10);
+        assert_eq!(script.breach_of_plan("floor", planned(2)), None);
+    }
+
+    #[test]
+    fn a_calm_without_a_grant_is_found() {
+        let mut script = Script::new();
+        script.calm();
+        let asked = script.queue(0, "a", 0x10);
+        script.refuse(&asked, crate::history::Failure::Timeout);
+        script.wait(20 * SECOND);
+        let breach = script.breach_of_plan("floor", planned(2)).expect("nothing granted");
+        assert!(breach.detail.contains("nothing was granted"), "{breach:?}");
+    }
+}

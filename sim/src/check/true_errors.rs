@@ -1,0 +1,769 @@
+//! `true-errors`: what the library tells its caller is true. Each kind of error has a rule for when it is, drawn from what was
+//! committed, sent and answered, from leases, deadlines and clocks; so have a lock's being held by another, the loss of what
+//! was held, and every value that a caller reads. A library that gives up what it could keep is broken, too.
+
+use tenure::Code;
+use tenure::kv::{CompareTarget, Request, Shown, Txn};
+
+use super::causes::{Causes, FailedCall, is_own_deletion, key_of, life_of, lives, own_line};
+use super::evidence::{Ask, Evidence, KeyLife, Moment, is_line_of};
+use super::reigns::leads_within;
+use super::{Breach, DeedLife};
+use crate::history::{
+    Deed, DeedEnd, Failure, GuardSays, Holding, Kind, Refused, SeenLeader, SessionEnd, Telling, What,
+};
+use crate::node::Node;
+
+type Verdict = Result<(), String>;
+
+pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
+    let judge = Judge { evidence, causes: evidence.causes() };
+    let steps = evidence.history.steps.iter().enumerate();
+    let mut observers = std::collections::BTreeMap::new();
+    steps
+        .filter_map(|(step, at)| {
+            let now = Moment { step, at_ns: at.at_ns };
+            let client = match at.node {
+                Node::Client(client) => client,
+                Node::World | Node::Member(_) => return None,
+            };
+            if let What::Observes { name, observer } = &at.what {
+                observers.insert(*observer, (name, now));
+            }
+            let (about, verdict) = match &at.what {
+                What::Granted { holding, says, .. } => (held(holding), judge.granted(holding, says, now)),
+                What::NotGranted { ticket, why } => {
+                    let ask = evidence.ask(*ticket)?;
+                    let about = format!("its ask for the {} {:?}", ask.kind, &*ask.name);
+                    (about, judge.not_granted(ask, why, now))
+                }
+                What::Released { holding, error: Some(error) } => {
+                    (format!("its release of {}", held(holding)), judge.not_released(holding, error, now))
+                }
+                What::ToldLost { holding, by } => (held(holding), judge.told_lost(holding, *by, now)),
+                What::SessionEnded { lease, how: SessionEnd::Lost } => {
+                    (format!("its session {lease:x}"), judge.session_lost(client, *lease, now))
+                }
+                What::Did { deed, end } => {
+                    let deed = evidence.deed(*deed)?;
+                    (about_deed(deed.what), judge.did(deed, end, now))
+                }
+                What::Observed { observer, leader: Some(leader), .. } => {
+                    (format!("observer {observer}"), judge.seen(leader))
+                }
+                What::ObserverFailed { observer, error } => {
+                    let (name, since) = observers.get(observer)?;
+                    (format!("observer {observer}"), judge.observer_failed(name, client, error, *since, now))
+                }
+                _ => return None,
+            };
+            verdict.err().map(|why| Breach { step, detail: format!("c{client} is told of {about}: {why}") })
+        })
+        .next()
+}
+
+fn held(holding: &Holding) -> String {
+    format!("the {} {:?} (token {})", holding.kind, &*holding.name, holding.token)
+}
+
+fn about_deed(deed: &Deed) -> String {
+    match deed {
+        Deed::Txn { holding } => format!("a transaction guarded by {}", held(holding)),
+        Deed::Proclaim { holding, .. } => format!("a proclamation by {}", held(holding)),
+        Deed::Confirm { holding } => format!("whether it holds {}", held(holding)),
+        Deed::Leader { name, .. } => format!("who leads {:?}", &**name),
+        Deed::OpenSession { .. } => "the opening of a session".to_owned(),
+        Deed::CloseSession { lease } => format!("the closing of session {lease:x}"),
+    }
+}
+
+/// What the library was asked for, and when.
+#[derive(Clone, Copy)]
+struct Asked {
+    client: u32,
+    /// With which session.
+    lease: Option<i64>,
+    began: Moment,
+    ended: Moment,
+}
+
+#[derive(Clone, Copy)]
+struct Judge<'e, 'a> {
+    evidence: &'e Evidence<'a>,
+    causes: &'e Causes<'a>,
+}
+
+impl Judge<'_, '_> {
+    /// A guard's token, key and `rev` are those of the key that was committed.
+    fn granted(self, holding: &Holding, says: &GuardSays, now: Moment) -> Verdict {
+        let token = holding.token;
+        if let Some(rev) = says.rev.filter(|rev| *rev != token) {
+            return Err(format!("its rev is {rev}"));
+        }
+        let Some(key) = &says.key else { return Ok(()) };
+        let life = life_of(self.evidence, key, token).filter(|life| life.created.step <= now.step);
+        let life = life.ok_or_else(|| format!("its key {} was not created at that revision", Shown(key)))?;
+        unless(life.lease == holding.lease, || {
+            format!("its key is of the lease {:x}, its session's is {:x}", life.lease, holding.lease)
+        })
+    }
+
+    fn not_granted(self, ask: &Ask, why: &Failure, now: Moment) -> Verdict {
+        let asked = Asked { client: ask.client, lease: Some(ask.lease), began: ask.asked, ended: now };
+        match why {
+            // The client's own doing.
+            Failure::Cancelled => Ok(()),
+            Failure::HeldByAnother => self.held_by_another(ask, now),
+            Failure::Timeout => self.timed_out(ask, now),
+            Failure::InUse => self.in_use(ask, now),
+            Failure::ForeignKey { key } => self.foreign_key(&ask.name, key, asked),
+            Failure::NotHeld => {
+                let session = self.causes.session_may_be_over(ask.client, ask.lease, now);
+                unless(session || self.lost_its_place(ask, now), || {
+                    "its key is gone, but nobody took it away".to_owned()
+                })
+            }
+            other => self.failed(other, asked),
+        }
+    }
+
+    /// Whether a contender's key was taken away while it waited.
+    fn lost_its_place(self, ask: &Ask, now: Moment) -> bool {
+        lives(self.evidence, &own_line(&ask.name, ask.kind)).iter().any(|life| {
+            life.lease == ask.lease
+                && life.deleted.is_some_and(|(_, gone)| {
+                    (ask.asked.step..=now.step).contains(&gone.step)
+                        && !is_own_deletion(self.evidence, ask.client, gone)
+                })
+        })
+    }
+
+    /// A try is right to find a rival: one that was in line before its own key, or for a reader any writer meanwhile.
+    fn held_by_another(self, ask: &Ask, now: Moment) -> Verdict {
+        if ask.limit_ms != Some(0) {
+            return Err("it is held by another, though it was to wait".to_owned());
+        }
+        let lasts = |life: &KeyLife| life.deleted.is_none_or(|(_, gone)| gone.step > ask.asked.step);
+        let meanwhile = |life: &&KeyLife| life.created.step < now.step && lasts(life);
+        if ask.kind == Kind::Read {
+            let mut writers = lives(self.evidence, &own_line(&ask.name, Kind::Write)).iter();
+            return unless(writers.any(|life| meanwhile(&life)), || {
+                "a writer is in line, but there was none".to_owned()
+            });
+        }
+        let own_line = own_line(&ask.name, ask.kind);
+        let own = lives(self.evidence, &own_line).iter().filter(meanwhile);
+        let own: Vec<_> = own.filter(|life| life.lease == ask.lease).collect();
+        let rivals = self.evidence.keys.iter().filter(|(line, _)| is_line_of(&ask.name, line));
+        let is_rival = |rival: &KeyLife, own: &KeyLife| {
+            let there = rival.deleted.is_none_or(|(deleted, _)| deleted > own.create_revision);
+            rival.create_revision < own.create_revision && there
+        };
+        let rival =
+            rivals.flat_map(|(_, lives)| lives).any(|rival| own.iter().any(|own| is_rival(rival, own)));
+        unless(rival, || "it is held by another, but nobody was in line before it".to_owned())
+    }
+
+    fn timed_out(self, ask: &Ask, now: Moment) -> Verdict {
+        let limit_ns = ask.limit_ms.ok_or("it timed out, though it has no time limit")? * 1_000_000;
+        let passed_ns = self.causes.at_most_ns(ask.client, ask.asked.at_ns, now.at_ns);
+        unless(passed_ns >= limit_ns, || {
+            format!("it timed out after {:.3} s of {:.3} s", seconds(passed_ns), seconds(limit_ns))
+        })
+    }
+
+    /// Another ask of the session for the same name is open, or what it gave is held or being given back.
+    fn in_use(self, ask: &Ask, now: Moment) -> Verdict {
+        let same =
+            |name: &str, kind: Kind, lease: i64| name == &*ask.name && kind == ask.kind && lease == ask.lease;
+        let asks = self.evidence.asks.iter().filter(|other| other.asked.step < now.step);
+        let mut open = asks.filter(|other| {
+            other.ticket != ask.ticket
+                && same(&other.name, other.kind, other.lease)
+                && other.ended.is_none_or(|(ended, _)| ended.step > ask.asked.step)
+        });
+        let tenures = self.evidence.tenures.iter().filter(|tenure| tenure.granted.step < now.step);
+        let mut held = tenures.filter(|tenure| {
+            let holding = &tenure.holding;
+            let given_back = tenure.released.or(tenure.releases);
+            same(&holding.name, holding.kind, holding.lease)
+                && given_back.is_none_or(|given_back| given_back.step > ask.asked.step)
+        });
+        unless(open.next().is_some() || held.next().is_some(), || {
+            "its session has it in use, but nobody else of that session asked for it".to_owned()
+        })
+    }
+
+    /// A key below the name that no contender makes.
+    fn foreign_key(self, name: &str, key: &str, asked: Asked) -> Verdict {
+        let below = format!("{name}/");
+        let mut foreign = self.evidence.keys.values().flatten().filter(|life| {
+            life.key.starts_with(below.as_bytes())
+                && Shown(&life.key).to_string() == key
+                && life.created.step < asked.ended.step
+                && life.deleted.is_none_or(|(_, gone)| gone.step > asked.began.step)
+        });
+        unless(foreign.any(|life| !is_contenders(&life.key[below.len()..])), || {
+            format!("{key} is a foreign key, but there was none such")
+        })
+    }
+
+    fn not_released(self, holding: &Holding, error: &Failure, now: Moment) -> Verdict {
+        let began = self.evidence.tenure(holding).and_then(|tenure| tenure.releases).unwrap_or(now);
+        self.guarded(
+            holding,
+            error,
+            Asked { client: holding.client, lease: Some(holding.lease), began, ended: now },
+        )
+    }
+
+    /// A failure of what a tenure guards, its release included.
+    fn guarded(self, holding: &Holding, error: &Failure, asked: Asked) -> Verdict {
+        match error {
+            Failure::NotHeld => {
+                let over = self.causes.tenure_may_be_over(self.evidence, holding, asked.ended);
+                unless(over || self.found_over(holding, asked), || {
+                    "it is not held any more, but nobody took it away".to_owned()
+                })
+            }
+            other => self.failed(other, asked),
+        }
+    }
+
+    /// Whether its own holder had given it back before it asked.
+    fn found_over(self, holding: &Holding, asked: Asked) -> bool {
+        let tenure = self.evidence.tenure(holding);
+        tenure.and_then(|tenure| tenure.releases).is_some_and(|releases| releases.step < asked.began.step)
+    }
+
+    fn told_lost(self, holding: &Holding, by: Telling, now: Moment) -> Verdict {
+        if by == (Telling::Lost { is_held: true }) {
+            return Err("it is lost, while is_held() says that it is held".to_owned());
+        }
+        unless(self.causes.tenure_may_be_over(self.evidence, holding, now), || {
+            "it is lost, but its session lives and its key is there".to_owned()
+        })
+    }
+
+    fn session_lost(self, client: u32, lease: i64, now: Moment) -> Verdict {
+        unless(self.causes.session_may_be_over(client, lease, now), || {
+            "it is lost, but its lease is there and its deadline has not passed".to_owned()
+        })
+    }
+
+    fn did(self, deed: &DeedLife<'_>, end: &DeedEnd, now: Moment) -> Verdict {
+        let lease = match deed.what {
+            Deed::Txn { holding } | Deed::Proclaim { holding, .. } | Deed::Confirm { holding } => {
+                Some(holding.lease)
+            }
+            Deed::Leader { lease, .. } | Deed::CloseSession { lease } => Some(*lease),
+            Deed::OpenSession { on, .. } => *on,
+        };
+        let asked = Asked { client: deed.client, lease, began: deed.began, ended: now };
+        match (deed.what, end) {
+            (_, DeedEnd::Failed(Failure::Cancelled)) => Ok(()),
+            (Deed::Txn { holding }, DeedEnd::Committed { revision }) => {
+                self.committed(holding, *revision, asked)
+            }
+            (Deed::Proclaim { holding, value }, DeedEnd::Done) => self.proclaimed(holding, value, asked),
+            (Deed::Confirm { holding }, DeedEnd::Confirmed(says)) => self.confirmed(holding, *says, asked),
+            (Deed::Leader { name, .. }, DeedEnd::Leads(leader)) => {
+                if let Some(leader) = leader {
+                    self.seen(leader)?;
+                }
+                unless(leads_within(self.evidence, name, leader.as_ref(), asked.began, asked.ended), || {
+                    "that was at no time while it asked".to_owned()
+                })
+            }
+            (Deed::CloseSession { lease }, DeedEnd::Done) => {
+                unless(self.causes.is_revoked(*lease, now), || {
+                    "it is closed, but its lease is not revoked".to_owned()
+                })
+            }
+            (Deed::Txn { holding } | Deed::Proclaim { holding, .. }, DeedEnd::Failed(error)) => {
+                self.guarded(holding, error, asked)
+            }
+            (Deed::Confirm { .. }, DeedEnd::Failed(Failure::Maybe(why))) => {
+                Err(format!("the outcome of a read is unknown: {why}"))
+            }
+            (Deed::OpenSession { ttl_ms, .. }, DeedEnd::Failed(Failure::NotOpened(_))) => {
+                self.not_opened(*ttl_ms, asked)
+            }
+            (Deed::CloseSession { .. }, DeedEnd::Failed(Failure::Maybe(_))) => self.not_closed(asked),
+            (Deed::Leader { name, .. }, DeedEnd::Failed(Failure::ForeignKey { key })) => {
+                self.foreign_key(name, key, asked)
+            }
+            (Deed::Leader { .. }, DeedEnd::Failed(Failure::Unavailable(_))) => self.for_its_ttl(asked),
+            (_, DeedEnd::Failed(error)) => self.failed(error, asked),
+            _ => Ok(()),
+        }
+    }
+
+    /// A guarded transaction made the revision that it says; that it was held then is `fencing`'s question.
+    fn committed(self, holding: &Holding, revision: i64, asked: Asked) -> Verdict {
+        let commit = self.evidence.order().commit(revision);
+        let commit = commit.ok_or_else(|| format!("it was committed at {revision}, but nothing was"))?;
+        let own = matches!(commit.request, Request::Txn(txn) if is_guarded_by(txn, holding.token));
+        let meanwhile = (asked.began.step..=asked.ended.step).contains(&commit.at.step);
+        unless(own && meanwhile, || format!("it was committed at {revision}, which something else made"))
+    }
+
+    /// A proclamation that is done was committed meanwhile, on the leader's own key.
+    fn proclaimed(self, holding: &Holding, value: &[u8], asked: Asked) -> Verdict {
+        let order = self.evidence.order();
+        let newest = order.newest_before(asked.ended.step);
+        let oldest = order.newest_before(asked.began.step);
+        let commits = order.between(oldest + 1, newest);
+        let said = commits.iter().flat_map(|commit| commit.events).any(|event| {
+            event.kv.create_revision == holding.token
+                && event.kv.value == value
+                && event.kv.lease == holding.lease
+        });
+        unless(said, || format!("it has said {:?}, but that was not committed", Shown(value).to_string()))
+    }
+
+    fn confirmed(self, holding: &Holding, says: bool, asked: Asked) -> Verdict {
+        let life = key_of(self.evidence, holding);
+        if !says {
+            let over = self.causes.tenure_may_be_over(self.evidence, holding, asked.ended);
+            return unless(over || self.found_over(holding, asked), || {
+                "it is not held, but its session lives and its key is there".to_owned()
+            });
+        }
+        let there =
+            life.is_some_and(|life| life.deleted.is_none_or(|(_, gone)| gone.step > asked.began.step));
+        unless(there, || "it is held, but its key was gone before it asked".to_owned())
+    }
+
+    /// What is seen of a leader was committed so.
+    fn seen(self, leader: &SeenLeader) -> Verdict {
+        let SeenLeader { key, rev, mod_revision, value, lease } = leader;
+        // Written by hand, in the tests of other checks.
+        if key.is_empty() {
+            return Ok(());
+        }
+        let written = self.evidence.order().state(key, *mod_revision);
+        let is_so = written.is_some_and(|kv| {
+            kv.create_revision == *rev
+                && kv.mod_revision == *mod_revision
+                && kv.value == *value
+                && kv.lease == *lease
+        });
+        unless(is_so, || format!("the leader of revision {rev} as of {mod_revision}, whose key never was so"))
+    }
+
+    fn observer_failed(
+        self,
+        name: &str,
+        client: u32,
+        error: &Failure,
+        began: Moment,
+        ended: Moment,
+    ) -> Verdict {
+        let asked = Asked { client, lease: None, began, ended };
+        match error {
+            Failure::ForeignKey { key } => self.foreign_key(name, key, asked),
+            other => self.failed(other, asked),
+        }
+    }
+
+    /// A session that could not be opened was tried for as long as the library promises.
+    fn not_opened(self, ttl_ms: u64, asked: Asked) -> Verdict {
+        let tries_ns = ttl_ms.max(5_000) * 1_000_000 - LAST_PAUSE_NS;
+        let passed_ns = self.causes.at_most_ns(asked.client, asked.began.at_ns, asked.ended.at_ns);
+        unless(passed_ns >= tries_ns, || {
+            format!("it was given up after {:.3} s of {:.3} s", seconds(passed_ns), seconds(tries_ns))
+        })
+    }
+
+    fn not_closed(self, asked: Asked) -> Verdict {
+        self.for_its_ttl(asked)
+    }
+
+    /// It was tried for as long as the session's TTL.
+    fn for_its_ttl(self, asked: Asked) -> Verdict {
+        let session = asked.lease.and_then(|lease| self.evidence.sessions.get(&lease));
+        let Some(session) = session else { return Ok(()) };
+        let passed_ns = self.causes.at_most_ns(asked.client, asked.began.at_ns, asked.ended.at_ns);
+        unless(passed_ns + LAST_PAUSE_NS >= session.ttl_ns, || {
+            format!("it was given up after {:.3} s of {:.3} s", seconds(passed_ns), seconds(session.ttl_ns))
+        })
+    }
+
+    /// The errors that mean the same wherever they come from.
+    fn failed(self, error: &Failure, asked: Asked) -> Verdict {
+        let Asked { client, lease, began, ended } = asked;
+        match error {
+            Failure::SessionLost => {
+                let over = lease.is_some_and(|lease| self.causes.session_may_be_over(client, lease, ended));
+                unless(over, || {
+                    "its session is over, but its lease is there and its deadline has not passed".to_owned()
+                })
+            }
+            Failure::Refused(refused) => self.refused(refused, asked),
+            Failure::Maybe(why) => {
+                let mut calls = self.causes.failed_within(client, began.step, ended.step);
+                unless(calls.any(|call| is_lost_write(call, began.step)), || {
+                    format!("the outcome is unknown ({why}), but no write of it was lost")
+                })
+            }
+            Failure::Cancelled => Ok(()),
+            untrue => Err(format!("{untrue:?}, which has no place here")),
+        }
+    }
+
+    /// etcd refuses nothing that the library asks of it in the right way, but for want of space or of a permission; and then
+    /// etcd has said so.
+    fn refused(self, refused: &Refused, asked: Asked) -> Verdict {
+        let said = |code: Code, words: &str| {
+            let mut calls = self.causes.failed_within(asked.client, asked.began.step, asked.ended.step);
+            calls.any(|call| {
+                call.status.is_some_and(|status| status.code == code && status.message.contains(words))
+            })
+        };
+        let true_here = match refused {
+            Refused::NoSpace => said(Code::ResourceExhausted, "space exceeded"),
+            Refused::PermissionDenied(_) => {
+                said(Code::PermissionDenied, "")
+                    || said(Code::Unauthenticated, "")
+                    || said(Code::InvalidArgument, "")
+            }
+            Refused::Compacted | Refused::LeaseNotFound | Refused::Other(_) => false,
+        };
+        unless(true_here, || format!("etcd refuses it ({refused}), which etcd has no reason for"))
+    }
+}
+
+/// How long the library pauses at most between two tries, and so may give up before its time.
+const LAST_PAUSE_NS: u64 = 500_000_000;
+
+/// A write of which the answer was lost.
+fn is_lost_write(call: &FailedCall<'_>, began: usize) -> bool {
+    call.sent >= began && matches!(call.request, Request::Txn(txn) if !txn.success.is_empty())
+}
+
+/// Whether a transaction has the condition that a tenure lasts.
+fn is_guarded_by(txn: &Txn, token: i64) -> bool {
+    txn.compares.iter().any(|compare| compare.target == CompareTarget::Create(token))
+}
+
+/// Whether this is what a contender's key is behind the name: a lease, of a reader or a writer perhaps.
+fn is_contenders(rest: &[u8]) -> bool {
+    let rest = rest.strip_prefix(b"read/").or_else(|| rest.strip_prefix(b"write/")).unwrap_or(rest);
+    !rest.is_empty() && rest.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+}
+
+fn unless(right: bool, why: impl FnOnce() -> String) -> Verdict {
+    if right { Ok(()) } else { Err(why()) }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "for showing")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tenure::Code;
+    use tenure::kv::{Op, Put, Request, Txn};
+    use tenure::wire::Status;
+
+    use crate::check::script::Script;
+    use crate::history::{
+        Deed, DeedEnd, Failure, GuardSays, Holding, Kind, Refused, SeenLeader, SessionEnd, Telling, What,
+    };
+    use crate::node::Node;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// A client with a session of 3 s.
+    fn opened() -> Script {
+        let mut script = Script::new();
+        script.granted_lease(0, 0x10, 3);
+        script.session(0, 0x10, 3_000);
+        script
+    }
+
+    fn is_untrue(script: &mut Script) -> bool {
+        script.breach("true-errors").is_some()
+    }
+
+    fn call(script: &mut Script, call: u64, request: Request, status: Option<(Code, &str)>) {
+        script.record(Node::Client(0), What::Sent { call, member: 0, request: Arc::new(request) });
+        let what = match status {
+            Some((code, message)) => {
+                let status = Status { code, message: message.to_owned(), sent: true };
+                What::Answered { call, outcome: Err(status) }
+            }
+            None => What::GaveUp { call },
+        };
+        script.record(Node::Client(0), what);
+    }
+
+    fn a_write() -> Request {
+        Request::Txn(Txn::new().and_then([Op::Put(Put::new("data/a", "1"))]))
+    }
+
+    #[test]
+    fn a_session_is_lost_when_its_lease_ended_or_its_deadline_passed_and_not_before() {
+        for how in ["asks", "finds"] {
+            let lost = |script: &mut Script| match how {
+                "asks" => {
+                    let asked = script.queue(0, "a", 0x10);
+                    script.refuse(&asked, Failure::SessionLost);
+                }
+                _ => {
+                    let what = What::SessionEnded { lease: 0x10, how: SessionEnd::Lost };
+                    script.record(Node::Client(0), what);
+                }
+            };
+            let mut early = opened();
+            early.wait(2 * SECOND);
+            lost(&mut early);
+            assert!(is_untrue(&mut early), "{how}");
+            let mut late = opened();
+            // As the library does: it renews in vain, and at the deadline revokes.
+            for (call, request, after_ns) in [
+                (76, Request::LeaseKeepAlive { id: 0x10 }, SECOND),
+                (77, Request::LeaseRevoke { id: 0x10 }, 2 * SECOND),
+            ] {
+                late.wait(after_ns);
+                let request = Arc::new(request);
+                late.record(Node::Client(0), What::Sent { call, member: 0, request });
+            }
+            lost(&mut late);
+            assert_eq!(late.breach("true-errors"), None, "{how}");
+            let mut revoked = opened();
+            revoked.runs_out(0x10);
+            lost(&mut revoked);
+            assert_eq!(revoked.breach("true-errors"), None, "{how}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_jumped_brings_the_deadline_nearer() {
+        use crate::fault::Fault;
+        let mut script = opened();
+        let fault = Fault::ClockJump { node: Node::Client(0), ahead_ms: 2_500 };
+        script.record(Node::World, What::FaultBegins { index: 0, fault });
+        script.wait(SECOND / 2);
+        script.record(Node::Client(0), What::SessionEnded { lease: 0x10, how: SessionEnd::Lost });
+        assert_eq!(script.breach("true-errors"), None);
+    }
+
+    #[test]
+    fn a_place_is_lost_only_if_somebody_else_took_it() {
+        let mut taken = opened();
+        let asked = taken.queue(0, "a", 0x10);
+        taken.delete(&asked);
+        taken.refuse(&asked, Failure::NotHeld);
+        assert_eq!(taken.breach("true-errors"), None);
+        let mut there = opened();
+        let asked = there.queue(0, "a", 0x10);
+        there.refuse(&asked, Failure::NotHeld);
+        assert!(is_untrue(&mut there));
+    }
+
+    #[test]
+    fn a_try_finds_another_only_if_there_is_one_before_it() {
+        for kind in [Kind::Mutex, Kind::Write, Kind::Read] {
+            let rival = if kind == Kind::Mutex { Kind::Mutex } else { Kind::Write };
+            for there in [true, false] {
+                let mut script = opened();
+                let first = script.grant_of(rival, 1, "a", 0x11, &[]);
+                if !there {
+                    script.release(&first);
+                }
+                script.limit(0);
+                let tried = script.queue_of(kind, 0, "a", 0x10);
+                script.refuse(&tried, Failure::HeldByAnother);
+                assert_eq!(is_untrue(&mut script), !there, "{kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_times_out_after_its_limit() {
+        for (waits_ns, untrue) in [(SECOND / 2, true), (SECOND, false)] {
+            let mut script = Script::new();
+            script.limit(1_000);
+            let asked = script.queue(0, "a", 0x10);
+            script.wait(waits_ns);
+            script.refuse(&asked, Failure::Timeout);
+            assert_eq!(is_untrue(&mut script), untrue);
+        }
+    }
+
+    #[test]
+    fn a_name_is_in_use_only_by_another_ask_or_tenure_of_the_session() {
+        let mut used = opened();
+        used.grant(0, "a", 0x10);
+        let again = used.queue(0, "a", 0x10);
+        used.refuse(&again, Failure::InUse);
+        assert_eq!(used.breach("true-errors"), None);
+        let mut free = opened();
+        let first = free.grant(0, "a", 0x10);
+        free.release(&first);
+        let again = free.queue(0, "a", 0x10);
+        free.refuse(&again, Failure::InUse);
+        assert!(is_untrue(&mut free));
+    }
+
+    #[test]
+    fn a_foreign_key_must_be_there_and_be_foreign() {
+        for (key, lease, untrue) in [("a/10", 0x10, true), ("a/99", 0x11, true)] {
+            let mut script = opened();
+            let asked = script.queue(0, "a", lease);
+            script.refuse(&asked, Failure::ForeignKey { key: key.into() });
+            assert_eq!(is_untrue(&mut script), untrue);
+        }
+        let mut script = opened();
+        script.queue(1, "a/x", 0x11);
+        let asked = script.queue(0, "a", 0x10);
+        script.refuse(&asked, Failure::ForeignKey { key: "a/x/11".into() });
+        assert!(is_untrue(&mut script) == crate::check::true_errors::is_contenders(b"x/11"));
+    }
+
+    #[test]
+    fn etcd_refuses_for_want_of_space_only_and_only_if_it_says_so() {
+        let full = Some((Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"));
+        let refused = |why: Refused, status| {
+            let mut script = opened();
+            let asked = script.queue(0, "a", 0x10);
+            call(&mut script, 70, a_write(), status);
+            script.refuse(&asked, Failure::Refused(why));
+            is_untrue(&mut script)
+        };
+        assert!(!refused(Refused::NoSpace, full));
+        assert!(refused(Refused::NoSpace, None));
+        for other in [Refused::Compacted, Refused::LeaseNotFound, Refused::Other("what".into())] {
+            assert!(refused(other, full), "no primitive passes that on");
+        }
+    }
+
+    #[test]
+    fn an_outcome_is_unknown_only_if_a_write_was_lost() {
+        for lost in [true, false] {
+            let mut script = opened();
+            let held = script.grant(0, "a", 0x10);
+            let deed = Deed::Txn { holding: held };
+            script.record(Node::Client(0), What::Does { deed: 1, what: deed });
+            if lost {
+                call(&mut script, 70, a_write(), None);
+            }
+            let end = DeedEnd::Failed(Failure::Maybe("lost".into()));
+            script.record(Node::Client(0), What::Did { deed: 1, end });
+            assert_eq!(is_untrue(&mut script), !lost);
+        }
+    }
+
+    #[test]
+    fn a_session_is_not_opened_only_after_it_was_tried_for_long() {
+        for (waits_ns, untrue) in [(SECOND, true), (5 * SECOND, false)] {
+            let mut script = Script::new();
+            let what = Deed::OpenSession { on: None, ttl_ms: 2_000 };
+            script.record(Node::Client(0), What::Does { deed: 1, what });
+            script.wait(waits_ns);
+            let end = DeedEnd::Failed(Failure::NotOpened("late".into()));
+            script.record(Node::Client(0), What::Did { deed: 1, end });
+            assert_eq!(is_untrue(&mut script), untrue);
+        }
+    }
+
+    #[test]
+    fn a_session_is_closed_only_if_its_lease_is_revoked() {
+        for revoked in [true, false] {
+            let mut script = opened();
+            script.record(Node::Client(0), What::SessionEnded { lease: 0x10, how: SessionEnd::Closed });
+            if revoked {
+                script.runs_out(0x10);
+            }
+            script.deed(0, Deed::CloseSession { lease: 0x10 }, DeedEnd::Done);
+            assert_eq!(is_untrue(&mut script), !revoked);
+        }
+    }
+
+    #[test]
+    fn a_loss_is_told_with_cause_and_never_while_it_is_held() {
+        let told = |take_away: bool, by: Telling| {
+            let mut script = opened();
+            let held = script.grant(0, "a", 0x10);
+            if take_away {
+                script.delete(&held);
+            }
+            script.record(Node::Client(0), What::ToldLost { holding: held, by });
+            is_untrue(&mut script)
+        };
+        for by in [Telling::NotHeld, Telling::Lost { is_held: false }] {
+            assert!(told(false, by), "{by:?}");
+            assert!(!told(true, by), "{by:?}");
+        }
+        assert!(told(true, Telling::Lost { is_held: true }), "is_held() says otherwise");
+    }
+
+    #[test]
+    fn a_confirmation_says_what_is() {
+        let confirmed = |gone: bool, says: bool| {
+            let mut script = opened();
+            let held = script.grant(0, "a", 0x10);
+            if gone {
+                script.delete(&held);
+            }
+            script.deed(0, Deed::Confirm { holding: held }, DeedEnd::Confirmed(says));
+            is_untrue(&mut script)
+        };
+        assert!(!confirmed(false, true) && !confirmed(true, false));
+        assert!(confirmed(true, true), "its key was gone");
+        assert!(confirmed(false, false), "it is held");
+    }
+
+    #[test]
+    fn a_guard_says_the_token_the_rev_and_the_key_that_were_committed() {
+        let says = |key: &str, rev: i64| {
+            let mut script = opened();
+            let holding = script.queue(0, "a", 0x10);
+            let says = GuardSays { key: Some(key.as_bytes().to_vec()), rev: Some(rev) };
+            let what = What::Granted { ticket: 1, holding, believers: vec![], says };
+            script.record(Node::Client(0), what);
+            is_untrue(&mut script)
+        };
+        assert!(!says("a/10", 2));
+        assert!(says("a/10", 0), "rev");
+        assert!(says("a/11", 2), "key");
+    }
+
+    #[test]
+    fn a_leader_is_seen_as_it_was_committed() {
+        let seen = |rev: i64, value: &str| {
+            let mut script = opened();
+            let leader = script.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+            script.observes(1, "a", 1);
+            let value = value.as_bytes().to_vec();
+            let leader =
+                SeenLeader { key: b"a/10".to_vec(), rev, mod_revision: leader.token, value, lease: 0x10 };
+            let what = What::Observed { name: "a".into(), observer: 1, leader: Some(leader) };
+            script.record(Node::Client(1), what);
+            is_untrue(&mut script)
+        };
+        assert!(!seen(2, ""));
+        assert!(seen(0, ""), "rev");
+        assert!(seen(2, "other"), "value");
+    }
+
+    #[test]
+    fn a_proclamation_that_is_done_was_committed() {
+        let said = |holding: &Holding| Deed::Proclaim { holding: holding.clone(), value: vec![] };
+        let mut done = opened();
+        let leader = done.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+        done.record(Node::Client(0), What::Does { deed: 1, what: said(&leader) });
+        done.proclaim(&leader);
+        done.record(Node::Client(0), What::Did { deed: 1, end: DeedEnd::Done });
+        assert_eq!(done.breach("true-errors"), None);
+        let mut not = opened();
+        let leader = not.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+        not.deed(0, said(&leader), DeedEnd::Done);
+        assert!(is_untrue(&mut not));
+    }
+}
