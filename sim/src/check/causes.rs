@@ -15,6 +15,9 @@ use crate::fault::Fault;
 use crate::history::{Deed, Holding, Kind, SessionEnd, What};
 use crate::node::Node;
 
+/// What clocks and timers round.
+const ROUNDING_NS: u64 = 10_000;
+
 /// A request to renew a lease, to one member.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
@@ -194,11 +197,7 @@ impl<'a> Causes<'a> {
                 reading.renewing.retain(|(owner, _), _| *owner != client);
             }
             What::Does { what: Deed::OpenSession { .. }, .. } => reading.opening(client, true),
-            What::Did { deed, .. } => {
-                if evidence.deed(*deed).is_some_and(|deed| matches!(deed.what, Deed::OpenSession { .. })) {
-                    reading.opening(client, false);
-                }
-            }
+            What::Did { deed, .. } if opens_session(evidence, *deed) => reading.opening(client, false),
             What::SessionOpened { lease, .. } => self.lease(client, *lease).opened.push(now),
             What::SessionEnded { lease, how } => self.lease(client, *lease).ended.push((now, *how)),
             _ => {}
@@ -330,7 +329,7 @@ impl<'a> Causes<'a> {
 
     /// How far two clocks can drift apart in so long a time; at least what rounding makes.
     pub(super) fn drift_of(&self, ns: u64) -> u64 {
-        ns / 1_000_000 * self.drift_ppm + 1_000
+        ns / 1_000_000 * self.drift_ppm + ROUNDING_NS
     }
 
     /// Whether by the client's clock the session's deadline may have passed.
@@ -412,6 +411,10 @@ impl<'a> Causes<'a> {
     }
 }
 
+fn opens_session(evidence: &Evidence<'_>, deed: u64) -> bool {
+    evidence.deed(deed).is_some_and(|deed| matches!(deed.what, Deed::OpenSession { .. }))
+}
+
 fn nanoseconds(seconds: i64) -> u64 {
     u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000)
 }
@@ -432,6 +435,15 @@ pub(super) fn is_own_deletion(evidence: &Evidence<'_>, client: u32, deleted: Mom
         return false;
     };
     matches!(**request, Request::Txn(_)) && asker(evidence, *call) == Some(client)
+}
+
+/// Whether a deletion came of a request that the network doubled: of the two answers the client has the later one, which
+/// finds nothing to delete. It cannot know that its own double was first, and has to take it for a loss.
+pub(super) fn is_by_a_double(evidence: &Evidence<'_>, deleted: Moment) -> bool {
+    match &evidence.history.steps[deleted.step].what {
+        What::Committed { call: Some(call), .. } => evidence.calls.get(call).is_some_and(|call| call.doubled),
+        _ => false,
+    }
 }
 
 /// The lines of a name that a contender of this kind stands in.

@@ -140,6 +140,8 @@ pub struct Call {
     pub given_up: bool,
     /// The network lost its answer.
     pub answer_lost: bool,
+    /// The network doubled its request.
+    pub doubled: bool,
     /// When its write was committed.
     pub committed: Option<usize>,
     /// It was committed when its client no longer waited.
@@ -346,8 +348,10 @@ impl<'a> Evidence<'a> {
     }
 
     fn network(&mut self, call: u64, did: &str) {
-        if did == "answer lost" {
-            self.calls.entry(call).or_default().answer_lost = true;
+        match did {
+            "answer lost" => self.calls.entry(call).or_default().answer_lost = true,
+            "request doubled" => self.calls.entry(call).or_default().doubled = true,
+            _ => {}
         }
     }
 

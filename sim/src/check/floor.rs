@@ -32,13 +32,15 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     let idle = evidence.planned.lanes.iter().find(|lane| {
         let asks = lane.asks > 0 && !asked.contains(&(lane.client, lane.lane));
         let operations = lane.operations > 0 && !answered.contains(&lane.client);
-        (asks || operations) && !is_at_its_end(evidence, lane)
+        (asks || operations) && !evidence.outside.contains(&lane.client) && !is_at_its_end(evidence, lane)
     });
     let detail = match idle {
         Some(lane) => format!("program {} of c{} came to nothing once calm", lane.lane, lane.client),
         None => {
             let lanes = evidence.planned.lanes.iter();
-            let asks = lanes.filter(|lane| lane.asks > 0).any(|lane| !is_at_its_end(evidence, lane));
+            let asks = lanes
+                .filter(|lane| lane.asks > 0)
+                .any(|lane| !evidence.outside.contains(&lane.client) && !is_at_its_end(evidence, lane));
             let granted = evidence.tenures.last().is_some_and(|tenure| tenure.granted.step > calm.step);
             if !asks || granted {
                 return None;

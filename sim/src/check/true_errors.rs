@@ -5,7 +5,7 @@
 use tenure::Code;
 use tenure::kv::{CompareTarget, Request, Shown, Txn};
 
-use super::causes::{Causes, FailedCall, is_own_deletion, key_of, life_of, lives, own_line};
+use super::causes::{Causes, FailedCall, is_by_a_double, is_own_deletion, key_of, life_of, lives, own_line};
 use super::evidence::{Ask, Evidence, KeyLife, Moment, is_line_of};
 use super::reigns::leads_within;
 use super::{Breach, DeedLife};
@@ -222,12 +222,20 @@ impl Judge<'_, '_> {
         match error {
             Failure::NotHeld => {
                 let over = self.causes.tenure_may_be_over(self.evidence, holding, asked.ended);
-                unless(over || self.found_over(holding, asked), || {
-                    "it is not held any more, but nobody took it away".to_owned()
-                })
+                unless(
+                    over || self.found_over(holding, asked) || self.deleted_by_a_double(holding, asked),
+                    || "it is not held any more, but nobody took it away".to_owned(),
+                )
             }
             other => self.failed(other, asked),
         }
+    }
+
+    fn deleted_by_a_double(self, holding: &Holding, asked: Asked) -> bool {
+        let deleted = key_of(self.evidence, holding).and_then(|life| life.deleted);
+        deleted.is_some_and(|(_, gone)| {
+            (asked.began.step..=asked.ended.step).contains(&gone.step) && is_by_a_double(self.evidence, gone)
+        })
     }
 
     /// Whether its own holder had given it back before it asked.
