@@ -22,7 +22,7 @@ const ROUNDING_NS: u64 = 10_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
     pub(super) sent: Moment,
-    member: u32,
+    pub(super) member: u32,
     pub(super) ended: Option<(Moment, AttemptEnd)>,
 }
 

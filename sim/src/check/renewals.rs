@@ -14,8 +14,8 @@ use super::{Breach, Evidence, TenureLife};
 const SLACK_NS: u64 = 50_000_000;
 /// The library's longest pause between two tries.
 const LONGEST_PAUSE_NS: u64 = 500_000_000;
-/// A lease is not asked to be renewed more often in a second than so; each try goes to every member.
-const MOST_ATTEMPTS_A_SECOND: usize = 40;
+/// Where all members refuse, the library goes round them after 20 ms, 40 ms and so on: no more often than so in a second.
+const MOST_ROUNDS_A_SECOND: usize = 12;
 const SECOND_NS: u64 = 1_000_000_000;
 /// What a holder does before it listens again: it prepares a write.
 const HEARS_WITHIN_NS: u64 = 300_000_000;
@@ -131,9 +131,12 @@ impl Session<'_, '_> {
                 self.breach(next.sent.at_ns, detail)
             })
         });
-        let all_at_once = self.lease.attempts.windows(MOST_ATTEMPTS_A_SECOND + 1).find_map(|attempts| {
+        let members =
+            self.lease.attempts.iter().map(|attempt| attempt.member as usize + 1).max().unwrap_or(1);
+        let most = MOST_ROUNDS_A_SECOND * members;
+        let all_at_once = self.lease.attempts.windows(most + 1).find_map(|attempts| {
             let (first, last) = (attempts.first()?.sent, attempts.last()?.sent);
-            let detail = format!("more than {MOST_ATTEMPTS_A_SECOND} renewals are sent in a second");
+            let detail = format!("more than {most} renewals are sent in a second to {members} members");
             (last.at_ns - first.at_ns < SECOND_NS).then(|| self.breach(last.at_ns, &detail))
         });
         early.or(all_at_once)
