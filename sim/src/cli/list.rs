@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::unless_closed;
 use crate::check::INVARIANTS;
-use crate::planted::PLANTED;
+use crate::planted::{Answer, CANARIES, MET, PLANTED};
 use crate::report::style::{FAINT, NAME};
 use crate::scenario::{self, BadInput, Expect};
 use crate::{coverage, fault};
@@ -33,6 +33,17 @@ fn write(out: &mut impl Write, scenarios: &[scenario::Scenario]) -> std::io::Res
     writeln!(out, "planted bugs")?;
     for planted in PLANTED {
         entry(out, planted.name, &format!("{} [caught by {}]", planted.about, planted.invariant))?;
+    }
+    for canary in CANARIES {
+        entry(out, canary.bug.name, canary.bug.about)?;
+    }
+    writeln!(out, "what users of etcd's recipes met, and the planted bug for it")?;
+    for met in MET {
+        let answer = match met.answer {
+            Answer::Planted(bugs) => bugs.join(", "),
+            Answer::Reason(reason) => format!("none: {reason}"),
+        };
+        entry(out, met.issues, &format!("{} [{answer}]", met.about))?;
     }
     writeln!(out, "faults")?;
     writeln!(out, "  {}", fault::NAMES.join(", "))?;

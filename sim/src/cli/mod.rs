@@ -6,6 +6,7 @@ mod conform;
 mod interrupt;
 mod list;
 mod merge;
+mod mutants;
 mod output;
 mod pictures;
 mod replay;
@@ -32,6 +33,7 @@ Examples:
   tenure run mutex --planted deaf-to-expiry    a bug on purpose: it must be caught
   tenure run mutex --seeds 2000 --shard 0/4 --json > 0.json    the first of four machines' parts
   tenure merge 0.json 1.json 2.json 3.json     the four added up, as if one had run them
+  tenure mutants                               every planted bug, hunted: what a green campaign is worth
   tenure replay mutex --seed 17 --brief        what happened in one seed, step by step
   tenure replay capsules/mutex-17.json         the same of a failure that was written down
   tenure replay mutex --seed 17 --html run.html  the same as a picture, for any browser
@@ -62,6 +64,7 @@ enum Command {
     Merge(merge::Args),
     Replay(replay::Args),
     List(list::Args),
+    Mutants(mutants::Args),
     Bench(bench::Args),
     #[cfg(unix)]
     Conform(conform::Args),
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Merge(args) => merge::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Mutants(args) => mutants::run(&args),
         Command::Bench(args) => bench::run(&args),
         #[cfg(unix)]
         Command::Conform(args) => conform::run(&args),

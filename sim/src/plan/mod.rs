@@ -117,6 +117,11 @@ impl Plan {
         }
         lasting
     }
+
+    /// Whether its clients use etcd itself, without any primitive.
+    pub fn is_plain(&self) -> bool {
+        self.clients.iter().flat_map(|client| &client.lanes).any(|lane| !lane.plain.is_empty())
+    }
 }
 
 /// Whether there is a server to add, or more than one member to remove one of.

@@ -1,17 +1,20 @@
 //! Planted bugs: faults of real lock libraries, built here and never in the library, and faults of a cluster, to show that
 //! each is caught by the invariant that names it.
 
+mod canary;
 mod deaf;
 mod election;
+mod met;
 mod readers;
 mod sends_again;
+mod silent;
 mod unlock;
 mod wrong_lock;
 
 use std::sync::Arc;
 
-use tenure::Backend;
 use tenure::wire::Wire;
+use tenure::{Backend, EtcdOptions};
 
 use crate::cluster;
 use crate::workload::decorate::decorated;
@@ -19,11 +22,18 @@ use crate::workload::primitive::Primitive;
 use crate::workload::program::PrimitiveKind;
 use wrong_lock::{Flaw, wrong_lock};
 
+pub use canary::{CANARIES, Canary};
+pub(crate) use canary::{idle, refusing};
+pub use met::{Answer, MET, Met};
+
 /// What a planted bug does to the backend.
 pub type Decorate = fn(Arc<dyn Backend>) -> Arc<dyn Backend>;
 
 /// What a planted bug does to a connection to a member.
 pub type DecorateWire = fn(Arc<dyn Wire>) -> Arc<dyn Wire>;
+
+/// What a planted bug does to the settings of the library's own backend.
+pub type ChangeOptions = fn(EtcdOptions) -> EtcdOptions;
 
 /// The primitive that a planted bug puts in the library's place, if it has one of that kind.
 pub type WrongPrimitive = fn(PrimitiveKind) -> Option<Box<dyn Primitive>>;
@@ -50,10 +60,14 @@ pub enum Bug {
     Backend(Decorate),
     /// In the place of the library's primitives.
     Primitive(WrongPrimitive),
+    /// In the settings of the library's own backend.
+    Options(ChangeOptions),
     /// Below the library's backend.
     Wire(DecorateWire),
     /// In the cluster.
     Cluster(cluster::Planted),
+    /// Everywhere: whatever is asked is refused.
+    DoesNothing,
 }
 
 impl Planted {
@@ -126,6 +140,36 @@ pub const PLANTED: &[Planted] = &[
         |kind| (kind == PrimitiveKind::Mutex).then(|| wrong_lock(Flaw::OwnerWhileQueued)),
     ),
     Planted::primitive(
+        "blind-to-own-expiry",
+        "a waiter does not look whether its own session lives until those before it are gone (etcd 19597)",
+        ("mutex", "true-errors"),
+        |kind| (kind == PrimitiveKind::Mutex).then(|| wrong_lock(Flaw::BlindToOwnExpiry)),
+    ),
+    Planted::primitive(
+        "token-is-the-lease",
+        "the fencing token does not grow from holder to holder: it is the lease (etcd 11457)",
+        ("mutex", "fencing"),
+        |kind| (kind == PrimitiveKind::Mutex).then(|| wrong_lock(Flaw::TokenIsTheLease)),
+    ),
+    Planted::primitive(
+        "names-overlap",
+        "keys follow a name without a slash, so one name is a prefix of another's (etcd 6278)",
+        ("mutex", "progress"),
+        |kind| (kind == PrimitiveKind::Mutex).then(|| wrong_lock(Flaw::NamesOverlap)),
+    ),
+    Planted::backend(
+        "opening-hangs",
+        "a session whose lease's answer was lost is never opened, and never refused (etcd 6681, 14631)",
+        ("mutex", "progress"),
+        decorated::<silent::OpeningHangs>,
+    ),
+    Planted::new(
+        "hangs-on-silent-member",
+        "a watch on a member that says nothing is waited on for ever (etcd 8980, 12534, 14641)",
+        ("mutex", "progress"),
+        Bug::Options(silent::never_asks),
+    ),
+    Planted::primitive(
         "zombie-after-compaction",
         "a compaction during the wait is an error that leaves the key in line (etcd 21128)",
         ("mutex", "progress"),
@@ -160,6 +204,24 @@ pub const PLANTED: &[Planted] = &[
         "an observer is told of a change only when the next one comes",
         ("election", "observe-order"),
         decorated::<election::ObserveSkipsLast>,
+    ),
+    Planted::backend(
+        "observe-dies-at-compaction",
+        "an observer whose place in the history was compacted is told nothing any more (etcd 7815)",
+        ("election", "observe-order"),
+        decorated::<silent::ObserveDiesAtCompaction>,
+    ),
+    Planted::backend(
+        "observe-never-no-leader",
+        "an observer is not told that nobody leads, until somebody does again (trillian 1387)",
+        ("election", "observe-order"),
+        decorated::<silent::ObserveNeverNoLeader>,
+    ),
+    Planted::primitive(
+        "writer-without-key",
+        "a waiting writer whose key is gone is granted when those before it are gone (etcd 16221)",
+        ("rwlock", "mutual-exclusion"),
+        |kind| (kind == PrimitiveKind::Write).then(|| wrong_lock(Flaw::WriterWithoutKey)),
     ),
     Planted::backend(
         "reader-overtakes",
@@ -199,7 +261,8 @@ pub const PLANTED: &[Planted] = &[
     ),
 ];
 
-/// Finds a planted bug by its name.
+/// Finds a planted bug, or a canary, by its name.
 pub fn find(name: &str) -> Option<&'static Planted> {
-    PLANTED.iter().find(|planted| planted.name == name)
+    let canaries = CANARIES.iter().map(|canary| &canary.bug);
+    PLANTED.iter().chain(canaries).find(|planted| planted.name == name)
 }

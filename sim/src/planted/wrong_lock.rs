@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, select_biased};
 use tenure::kv::{
     Compare, CompareOp, DeleteRange, EventKind, Op, OpResponse, Put, Range, SortOrder, SortTarget, Txn,
     TxnResponse, WatchRequest,
@@ -25,6 +25,14 @@ pub(super) enum Flaw {
     OwnerWhileQueued,
     /// A compaction during the wait is an error, after which the key stays in line.
     ZombieAfterCompaction,
+    /// Whether the own session lives is looked at only after those before are gone.
+    BlindToOwnExpiry,
+    /// The token is the lease.
+    TokenIsTheLease,
+    /// Keys follow the name without a slash.
+    NamesOverlap,
+    /// As `NoOwnKeyCheck`, of the write side of a read-write lock.
+    WriterWithoutKey,
 }
 
 pub(super) fn wrong_lock(flaw: Flaw) -> Box<dyn Primitive> {
@@ -38,23 +46,25 @@ struct WrongLock {
 impl Primitive for WrongLock {
     fn take(&self, through: Through, ask: &Ask) -> BoxFuture<'static, Result<Option<Box<dyn Held>>, Error>> {
         let (name, wait) = (&ask.name, ask.wait);
-        let prefix = format!("{name}/");
+        let flaw = self.flaw;
+        let prefix = if flaw == Flaw::NamesOverlap { name.to_string() } else { format!("{name}/") };
+        let below = if flaw == Flaw::WriterWithoutKey { "write/" } else { "" };
         // A key of its own for each attempt, so that nothing is wrong here but the flaw.
         let attempt = through.backend.now().as_nanos();
         let contender = Contender {
-            key: format!("{prefix}{:x}-{attempt:x}", through.session.lease()).into_bytes(),
+            key: format!("{prefix}{below}{:x}-{attempt:x}", through.session.lease()).into_bytes(),
             prefix: prefix.into_bytes(),
             session: through.session,
             backend: through.backend,
             value: ask.value.clone(),
             over: Arc::new(AtomicBool::new(false)),
             revision: 0,
+            flaw,
             is_zombie: false,
         };
-        let flaw = self.flaw;
         async move {
             let backend = Arc::clone(&contender.backend);
-            let taking = contender.take(flaw, wait);
+            let taking = contender.take(wait);
             match wait {
                 Wait::Limit(limit) => {
                     let limit = backend.now() + limit;
@@ -76,12 +86,13 @@ struct Contender {
     value: String,
     revision: i64,
     over: Arc<AtomicBool>,
+    flaw: Flaw,
     /// Nobody will delete its key.
     is_zombie: bool,
 }
 
 impl Contender {
-    async fn take(mut self, flaw: Flaw, wait: Wait) -> Result<Option<Box<dyn Held>>, Error> {
+    async fn take(mut self, wait: Wait) -> Result<Option<Box<dyn Held>>, Error> {
         let first = Range::prefix(&*self.prefix).sorted(SortTarget::Create, SortOrder::Ascend).limit(1);
         let join = Txn::new()
             .when([Compare::create_revision(&*self.key, CompareOp::Equal, 0)])
@@ -101,8 +112,8 @@ impl Contender {
             if wait == Wait::Try {
                 return Ok(None);
             }
-            match flaw {
-                Flaw::NoOwnKeyCheck => while !self.wait_for_those_before().await? {},
+            match self.flaw {
+                Flaw::NoOwnKeyCheck | Flaw::WriterWithoutKey => while !self.wait_for_those_before().await? {},
                 Flaw::ZombieAfterCompaction => {
                     if !self.wait_for_those_before().await? {
                         self.is_zombie = true;
@@ -114,9 +125,27 @@ impl Contender {
                     self.wait_for_deletion(WatchRequest::prefix(&*self.prefix)).await;
                 }
                 Flaw::OwnerWhileQueued => {}
+                Flaw::BlindToOwnExpiry => {
+                    while !self.wait_for_those_before().await? {}
+                    self.look_for_own_key().await?;
+                }
+                Flaw::TokenIsTheLease | Flaw::NamesOverlap => self.wait_well().await?,
             }
         }
         Ok(Some(Box::new(self)))
+    }
+
+    /// Without a flaw: the wait ends with the session.
+    async fn wait_well(&self) -> Result<(), Error> {
+        let mut lost = self.session.lost().boxed().fuse();
+        let waited = async {
+            while !self.wait_for_those_before().await? {}
+            self.look_for_own_key().await
+        };
+        select_biased! {
+            () = lost => Err(Error::SessionLost),
+            waited = waited.boxed().fuse() => waited,
+        }
     }
 
     /// As Go does since 3.5.
@@ -195,7 +224,7 @@ fn created(response: &TxnResponse, index: usize) -> Option<i64> {
 
 impl Held for Contender {
     fn token(&self) -> i64 {
-        self.revision
+        if self.flaw == Flaw::TokenIsTheLease { self.session.lease() } else { self.revision }
     }
 
     fn belief(&self) -> Belief {

@@ -41,7 +41,7 @@ async fn live(env: ClientEnv, shared: Arc<Shared>) {
     let plan = Arc::clone(&shared.plan);
     let Some(own) = plan.clients.get(index) else { return };
     // Each begins at another member.
-    let options = EtcdOptions { first_endpoint: index, ..EtcdOptions::default() };
+    let options = shared.options(EtcdOptions { first_endpoint: index, ..EtcdOptions::default() });
     let etcd = Etcd::over(shared.wires(&env.wires), Arc::clone(&env.runtime), options);
     let backend = shared.decorate(Arc::new(etcd.clone()));
     let client = Client { env, shared, plan: own, backend, etcd };

@@ -27,6 +27,11 @@ pub(crate) trait Decoration: 'static {
         inner.watch(request)
     }
 
+    /// Instead of [`Backend::lease_grant`].
+    fn lease_grant(inner: &Arc<dyn Backend>, ttl: Duration, deadline: Instant) -> Answer<LeaseGrant> {
+        inner.lease_grant(ttl, deadline)
+    }
+
     /// Instead of [`Backend::lease_keep_alive`].
     fn lease_keep_alive(inner: &Arc<dyn Backend>, id: i64, deadline: Instant) -> Answer<i64> {
         inner.lease_keep_alive(id, deadline)
@@ -89,7 +94,7 @@ impl<D: Decoration> Backend for Decorated<D> {
     }
 
     fn lease_grant(&self, ttl: Duration, deadline: Instant) -> Answer<LeaseGrant> {
-        self.inner.lease_grant(ttl, deadline)
+        D::lease_grant(&self.inner, ttl, deadline)
     }
 
     fn lease_keep_alive(&self, id: i64, deadline: Instant) -> Answer<i64> {

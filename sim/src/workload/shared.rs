@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tenure::Backend;
 use tenure::wire::Wire;
+use tenure::{Backend, EtcdOptions};
 
 use super::beliefs::Beliefs;
 use super::library::Library;
@@ -15,7 +15,7 @@ use super::program::PrimitiveKind;
 use super::resource::Resource;
 use crate::cluster::World;
 use crate::plan::Plan;
-use crate::planted::{Bug, Planted};
+use crate::planted::{Bug, Planted, idle, refusing};
 
 /// What the clients of one run share.
 pub struct Shared {
@@ -105,7 +105,17 @@ impl Shared {
     pub(super) fn wires(&self, wires: &[Arc<dyn Wire>]) -> Vec<Arc<dyn Wire>> {
         match self.planted.map(|planted| planted.bug) {
             Some(Bug::Wire(decorate)) => wires.iter().cloned().map(decorate).collect(),
+            // Where there is no primitive to be idle.
+            Some(Bug::DoesNothing) if self.plan.is_plain() => wires.iter().map(refusing).collect(),
             _ => wires.to_vec(),
+        }
+    }
+
+    /// The library's own backend as the planted bug sets it up.
+    pub(super) fn options(&self, options: EtcdOptions) -> EtcdOptions {
+        match self.planted.map(|planted| planted.bug) {
+            Some(Bug::Options(change)) => change(options),
+            _ => options,
         }
     }
 
@@ -113,6 +123,7 @@ impl Shared {
     pub(super) fn primitive(&self, kind: PrimitiveKind) -> Box<dyn Primitive> {
         let wrong = match self.planted.map(|planted| planted.bug) {
             Some(Bug::Primitive(wrong)) => wrong(kind),
+            Some(Bug::DoesNothing) => Some(idle()),
             _ => None,
         };
         wrong.unwrap_or_else(|| Box::new(Library(kind)))
