@@ -140,7 +140,8 @@ impl<'a> Judge<'a> {
     fn seeds(&self, id: u32, scenario: &str, seeds: u64, limit: Duration) -> Result<Option<Outcome>> {
         let capsules = self.scratch.join("capsules");
         let mut command = self.command(id, &self.tree.tenure);
-        command.args(["run", scenario, "--json", "--jobs", "1", "--most-capsules", "0", "--capsules"]);
+        let flags = ["--json", "--fail-fast", "--jobs", "1", "--most-capsules", "0", "--capsules"];
+        command.args(["run", scenario]).args(flags);
         command.arg(&capsules).arg("--seeds").arg(seeds.to_string());
         let scenario = scenario.to_owned();
         let (code, out) = match self.run(id, command, limit)? {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::unless_closed;
 use crate::check::INVARIANTS;
-use crate::planted::{Answer, CANARIES, MET, PLANTED};
+use crate::planted::{Answer, CANARIES, HARNESS, MET, PLANTED};
 use crate::report::style::{FAINT, NAME};
 use crate::scenario::{self, BadInput, Expect};
 use crate::{coverage, fault};
@@ -33,6 +33,13 @@ fn write(out: &mut impl Write, scenarios: &[scenario::Scenario]) -> std::io::Res
     writeln!(out, "planted bugs")?;
     for planted in PLANTED {
         entry(out, planted.name, &format!("{} [caught by {}]", planted.about, planted.invariant))?;
+    }
+    for planted in HARNESS {
+        entry(
+            out,
+            planted.name,
+            &format!("{} [in the harness; noticed by {}]", planted.about, planted.invariant),
+        )?;
     }
     for canary in CANARIES {
         entry(out, canary.bug.name, canary.bug.about)?;

@@ -54,6 +54,10 @@ pub enum Planted {
     WatchSkipsAtResume,
     /// A leader grants and renews leases for half their time to live.
     LeaseDiesEarly,
+    /// A leader ends no lease that has run out.
+    LeasesNeverExpire,
+    /// Faults are recorded and do nothing.
+    FaultsNeverFire,
 }
 
 /// Shortest and longest of something drawn uniformly between them.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tenure::kv::Request;
 
+use super::config::Planted;
 use super::core::{Core, MS};
 use super::event::Event;
 use super::links::Link;
@@ -54,6 +55,9 @@ impl Core {
     /// A fault begins.
     pub(crate) fn inject(&mut self, index: usize, fault: &Fault) {
         self.record(Node::World, What::FaultBegins { index, fault: fault.clone() });
+        if self.config.planted == Some(Planted::FaultsNeverFire) {
+            return;
+        }
         if lasts(fault) {
             let active = Active { fault: fault.clone(), on: false, generation: 0 };
             self.faults.by_index.insert(index, active);

@@ -7,6 +7,7 @@ use rand::RngExt;
 use tenure::kv::{Request, Response};
 
 use super::call::Asker;
+use super::config::Planted;
 use super::core::{Core, MS};
 use super::event::Local;
 use super::peer::{LeaseSaid, PeerMessage, Proposal};
@@ -145,6 +146,9 @@ impl Core {
     }
 
     pub(crate) fn propose_revocation(&mut self, me: usize, lease: i64) {
+        if self.config.planted == Some(Planted::LeasesNeverExpire) {
+            return;
+        }
         let id = self.fresh_id();
         self.propose(me, Proposal { id, call: None, request: Arc::new(Request::LeaseRevoke { id: lease }) });
     }

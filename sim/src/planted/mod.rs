@@ -4,6 +4,7 @@
 mod canary;
 mod deaf;
 mod election;
+mod harness;
 mod met;
 mod readers;
 mod sends_again;
@@ -24,6 +25,7 @@ use wrong_lock::{Flaw, wrong_lock};
 
 pub use canary::{CANARIES, Canary};
 pub(crate) use canary::{idle, refusing};
+pub use harness::HARNESS;
 pub use met::{Answer, MET, Met};
 
 /// What a planted bug does to the backend.
@@ -96,6 +98,11 @@ impl Planted {
         wrong: WrongPrimitive,
     ) -> Self {
         Self::new(name, about, caught, Bug::Primitive(wrong))
+    }
+
+    /// Whether the bug is in the harness: the library is as it is, and so owes what it owes.
+    pub fn is_in_harness(&self) -> bool {
+        HARNESS.iter().any(|planted| planted.name == self.name)
     }
 
     /// The cluster as the bug has it.
@@ -261,8 +268,8 @@ pub const PLANTED: &[Planted] = &[
     ),
 ];
 
-/// Finds a planted bug, or a canary, by its name.
+/// Finds a planted bug, of a library or of the harness, or a canary, by its name.
 pub fn find(name: &str) -> Option<&'static Planted> {
     let canaries = CANARIES.iter().map(|canary| &canary.bug);
-    PLANTED.iter().chain(canaries).find(|planted| planted.name == name)
+    PLANTED.iter().chain(HARNESS).chain(canaries).find(|planted| planted.name == name)
 }

@@ -302,10 +302,11 @@ impl Campaign {
         self.seeds.end - self.seeds.start
     }
 
-    /// The marks that should have been hit and were not. Small campaigns and planted bugs owe none, and a shard's are
-    /// judged when all are merged.
+    /// The marks that should have been hit and were not. Small campaigns and bugs planted in the library owe none, and a
+    /// shard's are judged when all are merged.
     pub fn missed_marks(&self) -> Vec<&str> {
-        if self.count() < COVERAGE_FROM_SEEDS || self.planted.is_some() || self.shard.is_some() {
+        let owes = self.planted.is_none_or(Planted::is_in_harness) && self.shard.is_none();
+        if self.count() < COVERAGE_FROM_SEEDS || !owes {
             return Vec::new();
         }
         let hit = |name: &str| self.marks.get(name).is_some_and(|&count| count > 0);

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Run, SeedReport, Verdict, execute, judge};
+use super::execute::execute_here;
+use super::{Run, SeedReport, Verdict, judge};
 use crate::plan::Plan;
 use crate::planted::{CANARIES, Planted};
 use crate::scenario::{BadInput, Scenario};
@@ -292,7 +293,8 @@ fn within_time(
         .name(format!("judge of seed {seed}"))
         .spawn(move || {
             let plan = Arc::new(Plan::draw(&scenario, seed));
-            let report = execute(&plan, planted).map(|run: Run| judge(&plan, &run, &scenario.invariants));
+            let report =
+                execute_here(&plan, planted).map(|run: Run| judge(&plan, &run, &scenario.invariants));
             // Nobody waits any more if it came too late.
             let _ = sender.send(report);
         })

@@ -1,0 +1,21 @@
+//! Bugs planted in the harness itself: a cluster that is kinder than etcd, faults that never fire. A campaign must notice each, by an
+//! invariant or by the coverage marks that are never hit.
+
+use super::{Bug, Planted};
+use crate::cluster;
+
+/// Every bug that is planted in the harness.
+pub const HARNESS: &[Planted] = &[
+    Planted::new(
+        "leases-never-expire",
+        "the simulated etcd ends no lease that has run out",
+        ("mutex", "progress"),
+        Bug::Cluster(cluster::Planted::LeasesNeverExpire),
+    ),
+    Planted::new(
+        "faults-never-fire",
+        "faults are recorded and do nothing",
+        ("mutex", "coverage"),
+        Bug::Cluster(cluster::Planted::FaultsNeverFire),
+    ),
+];
