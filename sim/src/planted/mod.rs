@@ -149,7 +149,7 @@ pub const PLANTED: &[Planted] = &[
     Planted::primitive(
         "blind-to-own-expiry",
         "a waiter does not look whether its own session lives until those before it are gone (etcd 19597)",
-        ("mutex", "true-errors"),
+        ("mutex", "progress"),
         |kind| (kind == PrimitiveKind::Mutex).then(|| wrong_lock(Flaw::BlindToOwnExpiry)),
     ),
     Planted::primitive(

@@ -12,6 +12,9 @@ use tenure::{Backend, CallError, EtcdOptions, Instant, WatchMessage, WatchStream
 
 use crate::workload::decorate::Decoration;
 
+/// How long one attempt of [`OpeningHangs`] has.
+const ATTEMPT: Duration = Duration::from_secs(1);
+
 pub(super) struct OpeningHangs;
 
 impl Decoration for OpeningHangs {
@@ -20,10 +23,11 @@ impl Decoration for OpeningHangs {
         ttl: Duration,
         deadline: Instant,
     ) -> BoxFuture<'static, Result<LeaseGrant, CallError>> {
-        let granted = inner.lease_grant(ttl, deadline);
+        // As a client without deadlines on its calls: one attempt, and a wait for its answer.
+        let granted = inner.lease_grant(ttl, deadline.min(inner.now() + ATTEMPT));
         async move {
             match granted.await {
-                Err(CallError::Maybe(_)) => std::future::pending().await,
+                Err(CallError::Maybe(_) | CallError::NotApplied(_)) => std::future::pending().await,
                 answer => answer,
             }
         }
