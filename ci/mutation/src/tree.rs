@@ -199,15 +199,12 @@ struct FaultSpan {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "reason", rename_all = "kebab-case")]
+#[serde(tag = "reason")]
 enum Message {
-    CompilerMessage {
-        message: Fault,
-    },
-    CompilerArtifact {
-        target: Target,
-        executable: Option<PathBuf>,
-    },
+    #[serde(rename = "compiler-message")]
+    Fault { message: Fault },
+    #[serde(rename = "compiler-artifact")]
+    Artifact { target: Target, executable: Option<PathBuf> },
     #[serde(other)]
     Other,
 }
@@ -234,8 +231,8 @@ fn compile(tree: &Path, target: &Path, arguments: &[&str]) -> Result<Compiled> {
     let mut compiled = Compiled { errors: Vec::new(), executables: BTreeMap::new() };
     for line in output.stdout.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
         match serde_json::from_slice(line).context("cargo's messages")? {
-            Message::CompilerMessage { message } if message.level == "error" => compiled.errors.push(message),
-            Message::CompilerArtifact { target, executable: Some(path) } => {
+            Message::Fault { message } if message.level == "error" => compiled.errors.push(message),
+            Message::Artifact { target, executable: Some(path) } => {
                 compiled.executables.insert(target.name, path);
             }
             _ => {}

@@ -49,8 +49,12 @@ pub(crate) fn weave(text: &str, mutants: &[&Mutant]) -> Result<Woven> {
     Ok(Woven { left_out: left_out.collect(), text, regions: regions.found })
 }
 
+/// A mutant, and what it puts in the place of what is there.
+type Change = (u32, String);
+
 struct Weaver {
-    pending: BTreeMap<(Genre, (usize, usize)), Vec<(u32, String)>>,
+    /// By kind, and where what is replaced begins.
+    pending: BTreeMap<(Genre, (usize, usize)), Vec<Change>>,
 }
 
 fn start(span: Span) -> (usize, usize) {
@@ -64,11 +68,11 @@ fn end(span: Span) -> (usize, usize) {
 }
 
 impl Weaver {
-    fn take(&mut self, genre: Genre, span: Span) -> Vec<(u32, String)> {
+    fn take(&mut self, genre: Genre, span: Span) -> Vec<Change> {
         self.pending.remove(&(genre, start(span))).unwrap_or_default()
     }
 
-    fn body(&mut self, found: Vec<(u32, String)>, block: &mut Block) {
+    fn body(&mut self, found: Vec<Change>, block: &mut Block) {
         for (id, replacement) in found {
             if let Ok(value) = syn::parse_str::<Expr>(&replacement) {
                 let switch: Stmt = parse_quote!(if crate::mutant::on(#id) { return #value; });
@@ -77,7 +81,7 @@ impl Weaver {
         }
     }
 
-    fn of_body(&mut self, block: &Block) -> Vec<(u32, String)> {
+    fn of_body(&mut self, block: &Block) -> Vec<Change> {
         block.stmts.first().map(|first| self.take(Genre::FnValue, first.span())).unwrap_or_default()
     }
 }
@@ -150,11 +154,11 @@ impl VisitMut for Weaver {
         }
         for (id, value) in guards {
             if let Some((_, guard)) = &mut arm.guard {
-                *guard = Box::new(if value == "true" {
+                **guard = if value == "true" {
                     parse_quote!((crate::mutant::on(#id) || #guard))
                 } else {
                     parse_quote!((!crate::mutant::on(#id) && #guard))
-                });
+                };
             }
         }
     }

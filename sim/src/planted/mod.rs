@@ -167,7 +167,7 @@ pub const PLANTED: &[Planted] = &[
     Planted::backend(
         "opening-hangs",
         "a session whose lease's answer was lost is never opened, and never refused (etcd 6681, 14631)",
-        ("mutex", "progress"),
+        ("mutex", "floor"),
         decorated::<silent::OpeningHangs>,
     ),
     Planted::new(
@@ -211,12 +211,6 @@ pub const PLANTED: &[Planted] = &[
         "an observer is told of a change only when the next one comes",
         ("election", "observe-order"),
         decorated::<election::ObserveSkipsLast>,
-    ),
-    Planted::backend(
-        "observe-dies-at-compaction",
-        "an observer whose place in the history was compacted is told nothing any more (etcd 7815)",
-        ("election", "observe-order"),
-        decorated::<silent::ObserveDiesAtCompaction>,
     ),
     Planted::backend(
         "observe-never-no-leader",

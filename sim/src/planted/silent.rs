@@ -1,5 +1,5 @@
-//! What is silent where it should speak: a session that is never opened, a watch that nobody doubts, observers that are not told of
-//! a compaction, or of nobody leading.
+//! What is silent where it should speak: a session that is never opened, a watch that nobody doubts, observers that are not told
+//! that nobody leads.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,26 +38,6 @@ impl Decoration for OpeningHangs {
 /// Nobody is asked for a sign of life.
 pub(super) fn never_asks(options: EtcdOptions) -> EtcdOptions {
     EtcdOptions { progress_interval: Duration::from_secs(24 * 3600), ..options }
-}
-
-pub(super) struct ObserveDiesAtCompaction;
-
-impl Decoration for ObserveDiesAtCompaction {
-    /// Only of observers: contenders leave out puts.
-    fn watch(inner: &Arc<dyn Backend>, request: WatchRequest) -> WatchStream {
-        let is_observers = !request.no_put;
-        let watch = inner.watch(request);
-        if !is_observers {
-            return watch;
-        }
-        let deaf = watch.then(|message| async move {
-            match message {
-                Ok(WatchMessage::Compacted { .. }) => std::future::pending().await,
-                message => message,
-            }
-        });
-        Box::pin(deaf)
-    }
 }
 
 pub(super) struct ObserveNeverNoLeader;
