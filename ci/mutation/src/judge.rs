@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -54,6 +55,8 @@ enum End {
 pub(crate) struct Judge<'a> {
     tree: &'a Tree,
     scenarios: Vec<String>,
+    /// The first seed.
+    first: u64,
     /// How many seeds each stage runs.
     stages: Vec<u64>,
     /// How long each stage of a scenario may take, ten times what it takes unchanged.
@@ -72,11 +75,18 @@ const MEMORY_KB: u64 = 12_000_000;
 
 impl<'a> Judge<'a> {
     /// Runs all that there is with no mutant on, which must be green, and notes what is come by and how long it takes.
-    pub(crate) fn new(tree: &'a Tree, scenarios: Vec<String>, seeds: u64, scratch: PathBuf) -> Result<Self> {
+    pub(crate) fn new(
+        tree: &'a Tree,
+        scenarios: Vec<String>,
+        seeds: Range<u64>,
+        scratch: PathBuf,
+    ) -> Result<Self> {
         fs::create_dir_all(&scratch)?;
+        let (first, seeds) = (seeds.start, seeds.end - seeds.start);
         let mut judge = Self {
             tree,
             scenarios,
+            first,
             stages: [4, 30].into_iter().filter(|&few| few < seeds).chain([seeds]).collect(),
             limits: Vec::new(),
             conformance_limit: LEAST_LIMIT,
@@ -142,7 +152,7 @@ impl<'a> Judge<'a> {
         let mut command = self.command(id, &self.tree.tenure);
         let flags = ["--json", "--fail-fast", "--jobs", "1", "--most-capsules", "0", "--capsules"];
         command.args(["run", scenario]).args(flags);
-        command.arg(&capsules).arg("--seeds").arg(seeds.to_string());
+        command.arg(&capsules).arg("--seeds").arg(format!("{}..{}", self.first, self.first + seeds));
         let scenario = scenario.to_owned();
         let (code, out) = match self.run(id, command, limit)? {
             End::Late => return Ok(Some(Outcome::TimeoutOfSeeds { scenario, seeds })),

@@ -57,6 +57,9 @@ struct Args {
     /// How many seeds of each scenario judge a mutant
     #[arg(long, value_name = "N", default_value_t = 200)]
     seeds: u64,
+    /// The first of them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    first: u64,
     /// The scenarios that judge
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "mutex,election,rwlock,mixed")]
     scenarios: Vec<String>,
@@ -104,7 +107,7 @@ fn run(args: &Args) -> Result<bool> {
     let tree = if args.no_build { Tree::built_before(&root)? } else { Tree::build(&root, &all)? };
     eprintln!("built {} of {} mutants in {} s", tree.viable.len(), all.len(), started.elapsed().as_secs());
     let scratch = root.join("target/mutants/out");
-    let judge = Judge::new(&tree, args.scenarios.clone(), args.seeds, scratch)?;
+    let judge = Judge::new(&tree, args.scenarios.clone(), args.first..args.first + args.seeds, scratch)?;
     eprintln!("all green with no mutant on, after {} s", started.elapsed().as_secs());
     let judged = judge_all(args, &judge, &chosen, started)?;
     let report = report::Report { judged: &judged, all: &all, chosen: chosen.len(), accepted: &accepted };
