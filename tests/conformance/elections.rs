@@ -234,3 +234,36 @@ pub(crate) async fn a_foreign_key_is_reported(cx: Cx) {
     assert!(matches!(seen, Err(Error::ForeignKey { .. })), "{seen:?}");
     cx.until_keys(1).await;
 }
+
+pub(crate) async fn an_election_and_its_leadership_tell_their_name_and_lease(cx: Cx) {
+    let session = cx.session().await;
+    let election = Election::new(&session, &cx.name).expect("a good name");
+    assert_eq!(election.name(), cx.name);
+    let leadership = election.campaign("first").await.expect("nobody leads");
+    assert_eq!((leadership.name(), leadership.lease()), (&*cx.name, session.lease()));
+    assert_eq!(leadership.rev(), leadership.fencing_token());
+}
+
+pub(crate) async fn a_key_of_the_same_lease_is_adopted_with_a_new_value(cx: Cx) {
+    let session = cx.session().await;
+    let election = Election::new(&session, &cx.name).expect("a good name");
+    let before = election.campaign("before").await.expect("nobody leads");
+    let rev = before.rev();
+    // Another process of the same lease: it finds the key, and says its own value.
+    let again = Session::builder(&cx.etcd).lease(session.lease()).open().await.expect("the lease lives");
+    let heir = Election::new(&again, &cx.name).expect("a good name");
+    let leadership = heir.campaign("after").await.expect("the key is its own");
+    assert_eq!(leadership.rev(), rev, "the key was not adopted");
+    let leader = election.leader().await.expect("etcd is there").expect("somebody leads");
+    assert_eq!(leader.value, b"after");
+    // With the value that it has, nothing is written.
+    let third = Session::builder(&cx.etcd).lease(session.lease()).open().await.expect("the lease lives");
+    let same = Election::new(&third, &cx.name).expect("a good name");
+    let same = same.campaign("after").await.expect("the key is its own");
+    let now = election.leader().await.expect("etcd is there").expect("somebody leads");
+    assert_eq!((same.rev(), now.mod_revision), (rev, leader.mod_revision));
+    // What it says next replaces what it found.
+    same.proclaim("last").await.expect("it leads");
+    let last = election.leader().await.expect("etcd is there").expect("somebody leads");
+    assert_eq!(last.value, b"last");
+}

@@ -251,3 +251,13 @@ pub(crate) async fn a_foreign_key_is_reported(cx: Cx) {
     assert!(matches!(outcome, Err(Error::ForeignKey { .. })), "{outcome:?}");
     cx.until_keys(1).await;
 }
+
+pub(crate) async fn a_lock_and_its_guard_tell_their_name_and_lease(cx: Cx) {
+    let session = cx.session().await;
+    let mutex = mutex(&cx, &session);
+    assert_eq!(mutex.name(), cx.name);
+    let guard = mutex.lock().await.expect("it is free");
+    assert_eq!(guard.name(), cx.name);
+    assert_eq!(guard.lease(), session.lease());
+    assert_eq!(mutex.lock().await.expect_err("it is held"), Error::InUse { name: cx.name.clone() });
+}

@@ -39,6 +39,7 @@ macro_rules! for_each_promise {
                 a_name_that_begins_like_another_is_another => "",
                 a_bad_name_is_refused => "",
                 a_foreign_key_is_reported => "",
+                a_lock_and_its_guard_tell_their_name_and_lease => "",
             }
             rwlocks {
                 readers_hold_together => "v3_lock_test.go TestRWMutexSingleNode",
@@ -53,6 +54,7 @@ macro_rules! for_each_promise {
                 a_queued_reader_of_gos_recipe_does_not_block_an_older_writer => "",
                 a_writer_waits_for_a_reader_of_gos_recipe => "",
                 a_foreign_key_is_reported => "",
+                a_lock_and_its_guards_tell_their_name_and_lease => "",
             }
             elections {
                 the_leader_is_who_stood_first => "v3_election_test.go TestElectionWait",
@@ -70,6 +72,8 @@ macro_rules! for_each_promise {
                 trying_and_timing_out_leave_no_key => "",
                 a_candidate_without_a_lease_is_never_elected => "",
                 a_foreign_key_is_reported => "",
+                an_election_and_its_leadership_tell_their_name_and_lease => "",
+                a_key_of_the_same_lease_is_adopted_with_a_new_value => "",
             }
             lockers {
                 one_locker_excludes_the_other => "",

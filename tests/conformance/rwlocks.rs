@@ -157,3 +157,14 @@ pub(crate) async fn a_foreign_key_is_reported(cx: Cx) {
     let outcome = cx.soon("an answer", rwlock(&cx, &session).write()).await;
     assert!(matches!(outcome, Err(Error::ForeignKey { .. })), "{outcome:?}");
 }
+
+pub(crate) async fn a_lock_and_its_guards_tell_their_name_and_lease(cx: Cx) {
+    let session = cx.session().await;
+    let lock = RwLock::new(&session, &cx.name).expect("a good name");
+    assert_eq!(lock.name(), cx.name);
+    let reading = lock.read().await.expect("it is free");
+    assert_eq!((reading.name(), reading.lease()), (&*cx.name, session.lease()));
+    reading.release().await.expect("it is held");
+    let writing = lock.write().await.expect("it is free");
+    assert_eq!((writing.name(), writing.lease()), (&*cx.name, session.lease()));
+}
