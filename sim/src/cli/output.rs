@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::unless_closed;
 use crate::report::json::Document;
 use crate::report::{command, github, junit, summary};
-use crate::run::Campaign;
+use crate::run::{Campaign, Failure};
 use crate::scenario::BadInput;
 
 /// What is written, and where.
@@ -108,6 +108,9 @@ fn reproduction(campaigns: &[(String, Campaign)]) -> Option<String> {
         }
         None => campaign.failures.first().map(|failure| failure.seed),
     };
+    if let Some(Failure { shrunk: Some(Ok(small)), .. }) = campaign.failures.first() {
+        return Some(command::replay_capsule(&small.path));
+    }
     Some(match seed {
         Some(seed) => command::replay(named, seed, flags),
         // It was to fail and did not, it was interrupted, or a mark was never hit: no one seed shows that.

@@ -2,7 +2,7 @@
 //! many threads there are.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use crate::history::Step;
 use crate::plan::Plan;
 use crate::planted::Planted;
 use crate::scenario::{BadInput, Expect, Scenario};
+use crate::shrink::{Fingerprint, Options, Size, Small, shrink_file, subject};
 
 /// Each so many seeds one is done twice and compared.
 const REDO_EVERY: u64 = 20;
@@ -58,6 +59,8 @@ pub struct Failure {
     pub verdict: Verdict,
     /// Its capsule, or why it could not be written; `None` if enough were written.
     pub capsule: Option<Result<PathBuf, String>>,
+    /// The small version of it, or why there is none; `None` if it was not asked for.
+    pub shrunk: Option<Result<Small, String>>,
 }
 
 /// A seed whose second run was not like its first.
@@ -251,7 +254,24 @@ impl Campaign {
             *self.marks.entry(mark.into()).or_default() += 1;
         }
         if report.verdict != Verdict::Green {
-            self.failures.push(Failure { seed: report.seed, verdict: report.verdict, capsule });
+            self.failures.push(Failure { seed: report.seed, verdict: report.verdict, capsule, shrunk: None });
+        }
+    }
+
+    /// Shrinks the first failure of each kind that has a capsule, until the limit, which is for all of them.
+    pub fn shrink_failures(&mut self, options: Options, mut progress: impl FnMut(u64, Size)) {
+        let (clock, planted) = (Stopwatch::start(), self.planted);
+        let wanted = planted.map(|planted| planted.invariant);
+        let mut kinds: BTreeSet<Fingerprint> = BTreeSet::new();
+        for failure in &mut self.failures {
+            let Some(Ok(capsule)) = &failure.capsule else { continue };
+            let Some(kind) = subject(&failure.verdict, wanted) else { continue };
+            let limit = options.limit.saturating_sub(clock.elapsed());
+            if !limit.is_zero() && kinds.insert(kind) {
+                let (seed, options) = (failure.seed, Options { limit, ..options });
+                let small = shrink_file(capsule, planted, options, |size| progress(seed, size));
+                failure.shrunk = Some(small.map_err(|BadInput(why)| why));
+            }
         }
     }
 
@@ -359,7 +379,7 @@ fn one(
             && capsules.fetch_add(1, Ordering::Relaxed) < options.most_capsules)
             .then(|| {
                 let planted = options.planted.map(|planted| planted.name);
-                Capsule::new(scenario, planted, &plan, &report.verdict, report.hash)
+                Capsule::new(scenario, planted, &plan, &report.verdict, &run.history)
                     .write(&options.capsules)
                     .map_err(|error| error.to_string())
             });

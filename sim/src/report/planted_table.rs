@@ -1,0 +1,101 @@
+//! The table of planted bugs and how small their failures become: docs/planted-bugs.md.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::plan::Plan;
+use crate::planted::{PLANTED, Planted};
+use crate::run::{Capsule, Verdict, evidence, execute, judge};
+use crate::scenario::{self, BadInput};
+use crate::shrink::{self, Options, Shrunk};
+
+use super::story;
+
+/// Seeds enough for each planted bug: the tests hold it to that.
+const SEEDS: u64 = 2_000;
+
+const HEAD: &str = "\
+# Planted bugs
+
+What is wrong on purpose, and how small a failure it leaves: the first seed in which the invariant that names the bug
+breaks, after `tenure shrink`. A client counts if it does something; etcd's leases and elections take their own time, which
+is why some runs stay several seconds long. Made by `tenure shrink --all-planted`.
+
+| planted bug | scenario, seed | invariant | clients | faults | operations | simulated | wall |
+|---|---|---|---|---|---|---|---|
+";
+
+/// Makes it. `progress` is told of each bug.
+///
+/// # Errors
+/// If a scenario cannot be run.
+pub fn make(options: Options, mut progress: impl FnMut(&str)) -> Result<String, BadInput> {
+    let (mut rows, mut stories) = (String::new(), String::new());
+    for planted in PLANTED {
+        progress(planted.name);
+        let Some((seed, shrunk)) = smallest(planted, options)? else {
+            let _ = writeln!(
+                rows,
+                "| `{}` | {} | {} | not caught in {SEEDS} seeds |||||",
+                planted.name, planted.scenario, planted.invariant
+            );
+            continue;
+        };
+        let _ = writeln!(rows, "{}", row(planted, seed, &shrunk));
+        let _ = writeln!(stories, "\n## `{}`\n\n{}.\n", planted.name, planted.about);
+        for sentence in told(&shrunk, planted)? {
+            let _ = writeln!(stories, "- {sentence}");
+        }
+    }
+    Ok(format!("{HEAD}{rows}{stories}"))
+}
+
+fn smallest(planted: &'static Planted, options: Options) -> Result<Option<(u64, Shrunk)>, BadInput> {
+    let scenario = scenario::find(planted.scenario)?;
+    for seed in 0..SEEDS {
+        let plan = Arc::new(Plan::draw(&scenario, seed));
+        let run = execute(&plan, Some(planted))?;
+        let report = judge(&plan, &run, &scenario.invariants);
+        let Verdict::Broken { violations } = &report.verdict else { continue };
+        if violations.iter().any(|violation| violation.invariant == planted.invariant) {
+            let capsule = Capsule::new(&scenario, Some(planted.name), &plan, &report.verdict, &run.history);
+            return Ok(Some((seed, shrink::shrink(&capsule, Some(planted), options, |_| {})?)));
+        }
+    }
+    Ok(None)
+}
+
+fn row(planted: &Planted, seed: u64, shrunk: &Shrunk) -> String {
+    let (from, to) = (&shrunk.before, &shrunk.after);
+    let stopped = if shrunk.stopped { " (stopped)" } else { "" };
+    format!(
+        "| `{}` | {}, {seed} | {} | {} of {} | {} of {} | {} of {} | {:.1} of {:.0} s | {:.1} s{stopped} |",
+        planted.name,
+        planted.scenario,
+        planted.invariant,
+        to.clients,
+        from.clients,
+        to.faults,
+        from.faults,
+        to.operations,
+        from.operations,
+        seconds(to.duration_ms),
+        seconds(from.duration_ms),
+        shrunk.took.as_secs_f64(),
+    )
+}
+
+fn seconds(ms: u64) -> f64 {
+    Duration::from_millis(ms).as_secs_f64()
+}
+
+fn told(shrunk: &Shrunk, planted: &'static Planted) -> Result<Vec<String>, BadInput> {
+    let plan = Arc::new(shrunk.capsule.plan.clone());
+    let run = execute(&plan, Some(planted))?;
+    let subject = shrunk.capsule.subject(Some(planted));
+    Ok(story::of_verdict(&evidence(&plan, &run), &shrunk.capsule.verdict, subject)
+        .iter()
+        .map(ToString::to_string)
+        .collect())
+}
