@@ -23,6 +23,7 @@ pub(super) const PASSES: &[Pass] = &[
     calm_sooner,
     fewer_links,
     certain_faults,
+    pin_what_was_lost,
     faults_begin_later,
     zero_numbers,
     plainer_words,
@@ -138,6 +139,51 @@ fn certain_faults(search: &mut Search<'_>) {
     });
 }
 
+/// What happens to some messages by chance happens for certain to those that it happened to: a fault for each, as long as
+/// it takes to send one. Without chance, less of the rest can be left out without changing who meets it.
+fn pin_what_was_lost(search: &mut Search<'_>) {
+    let by_chance = |fault: &Value| {
+        let share = fault.pointer("/fault/per_mille").and_then(Value::as_u64);
+        share.is_some_and(|share| share < 1_000)
+    };
+    let faults = tree::list(&search.plan, "/faults").to_vec();
+    if !faults.iter().any(by_chance) {
+        return;
+    }
+    let losses = search.losses();
+    let pinned = |fault: &Value| -> Vec<Value> {
+        let from_ms = tree::number(fault, "/at_ms");
+        let to_ms = from_ms + tree::number(fault, "/for_ms").max(1);
+        let links = tree::list(fault, "/fault/links");
+        let of_it = losses.iter().filter(|loss| (from_ms..to_ms).contains(&loss.at_ms));
+        of_it
+            .filter(|loss| links.is_empty() || links.contains(&json!(loss.link)))
+            .map(|loss| {
+                let mut one = fault.clone();
+                tree::set(&mut one, "/at_ms", loss.at_ms);
+                tree::set(&mut one, "/for_ms", 1);
+                tree::set(&mut one, "/fault/per_mille", 1_000);
+                tree::set(&mut one, "/fault/links", json!([loss.link]));
+                one
+            })
+            .collect()
+    };
+    let plan = search.plan.clone();
+    let chances: Vec<usize> = (0..faults.len()).filter(|&index| by_chance(&faults[index])).collect();
+    search.to_most(&chances, |tree, chosen| {
+        let all = faults.iter().enumerate().flat_map(|(index, fault)| {
+            if chosen.contains(&&index) { pinned(fault) } else { vec![fault.clone()] }
+        });
+        let mut all: Vec<Value> = all.collect();
+        all.sort_by_key(|fault| tree::number(fault, "/at_ms"));
+        tree::set(tree, "/faults", all);
+    });
+    // One that lost little is not worth a fault for each: those that are not needed go at once.
+    if search.plan != plan {
+        fewer_faults(search);
+    }
+}
+
 /// The first half of a fault's time is left out.
 fn faults_begin_later(search: &mut Search<'_>) {
     let faults: Vec<usize> = (0..tree::list(&search.plan, "/faults").len()).collect();
@@ -183,7 +229,9 @@ fn begin_sooner(search: &mut Search<'_>) {
         (0..tree::list(&plan, "/faults").len()).map(|index| format!("/faults/{index}/at_ms")).collect();
     let firsts = tree::lists(&plan, "/clients").into_iter().map(|list| format!("{}/0/think_ms", list.place));
     starts.extend(firsts.filter(|place| plan.pointer(place).is_some()));
-    let Some(first_ms) = starts.iter().map(|place| tree::number(&plan, place)).min() else { return };
+    // What the calm promises has as much time as before.
+    let first = starts.iter().map(String::as_str).chain(["/calm_at_ms"]);
+    let Some(first_ms) = first.map(|place| tree::number(&plan, place)).min() else { return };
     let sooner_ms = [first_ms, first_ms / 10 * 9, first_ms / 2, first_ms / 10];
     search.take_first(sooner_ms.into_iter().filter(|&by_ms| by_ms > 0).map(|by_ms| {
         let mut tree = plan.clone();

@@ -1,6 +1,7 @@
 //! The search for a smaller plan: candidates are run, several at a time, and the first in order that still fails the same
 //! way is taken. Which one that is does not depend on how many run at a time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::Value;
 
 use super::Options;
 use super::fingerprint::Fingerprint;
-use super::tree::Asked;
+use super::tree::{self, Asked};
 use crate::history::What;
 use crate::node::Node;
 use crate::plan::Plan;
@@ -78,6 +79,14 @@ impl Case {
     }
 }
 
+/// A message that the network lost, or doubled.
+pub(super) struct Loss {
+    /// When it was sent.
+    pub(super) at_ms: u64,
+    /// From where to where.
+    pub(super) link: [String; 2],
+}
+
 /// The smallest plan so far.
 pub(super) struct Search<'a> {
     case: &'a Case,
@@ -103,19 +112,57 @@ impl<'a> Search<'a> {
         self.case.tree_fails_at(&self.plan)
     }
 
+    /// The present plan's run.
+    fn run(&mut self) -> Option<Run> {
+        self.tried += 1;
+        let plan = serde_json::from_value(self.plan.clone()).ok()?;
+        execute(&Arc::new(plan), self.case.planted).ok()
+    }
+
     /// When each operation of the present plan was begun.
     pub(super) fn asked(&mut self) -> Asked {
-        self.tried += 1;
         let mut asked = Asked::new();
-        let Ok(plan) = serde_json::from_value(self.plan.clone()) else { return asked };
-        let Ok(run) = execute(&Arc::new(plan), self.case.planted) else { return asked };
+        let Some(run) = self.run() else { return asked };
         for step in &run.history.steps {
-            if let (Node::Client(client), What::Asks { lane, .. }) = (step.node, &step.what) {
-                let list = format!("/clients/{client}/lanes/{lane}/operations");
-                asked.entry(list).or_default().push(step.at_ns / 1_000_000);
-            }
+            let Node::Client(client) = step.node else { continue };
+            let list = match &step.what {
+                What::Asks { lane, .. } => format!("/clients/{client}/lanes/{lane}/operations"),
+                // Who uses etcd itself does not say in which of its programs; most have one.
+                What::Calls { .. }
+                    if tree::list(&self.plan, &format!("/clients/{client}/lanes")).len() == 1 =>
+                {
+                    format!("/clients/{client}/lanes/0/plain")
+                }
+                _ => continue,
+            };
+            asked.entry(list).or_default().push(step.at_ns / 1_000_000);
         }
         asked
+    }
+
+    /// What the network lost of the present plan's calls.
+    pub(super) fn losses(&mut self) -> Vec<Loss> {
+        let Some(run) = self.run() else { return Vec::new() };
+        let mut members = BTreeMap::new();
+        let mut losses = Vec::new();
+        for step in &run.history.steps {
+            match &step.what {
+                What::Sent { call, member, .. } => {
+                    members.insert(*call, Node::Member(*member));
+                }
+                What::Network { call, did } => {
+                    let Some(&member) = members.get(call) else { continue };
+                    let link =
+                        if did.starts_with("answer") { [member, step.node] } else { [step.node, member] };
+                    losses.push(Loss {
+                        at_ms: step.at_ns / 1_000_000,
+                        link: link.map(|node| node.to_string()),
+                    });
+                }
+                _ => {}
+            }
+        }
+        losses
     }
 
     /// Takes the first candidate that still fails. Gives its place.

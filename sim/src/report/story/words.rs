@@ -48,7 +48,11 @@ fn world(evidence: &Evidence<'_>, what: &What, step: usize, last: usize) -> Told
             let details = if details.is_empty() { details } else { format!(" ({details})") };
             Some((FAULT, format!("a fault began: {named}{until}{details}")))
         }
-        What::Calm => Some((MATTERS, "the last fault was over".to_owned())),
+        What::Calm => {
+            let began = |at: &Step| matches!(at.what, What::FaultBegins { .. });
+            let any = evidence.history.steps[..step].iter().any(began);
+            any.then(|| (MATTERS, "the last fault was over".to_owned()))
+        }
         _ => commit(evidence, None, what),
     }
 }
@@ -196,7 +200,13 @@ fn of_call(evidence: &Evidence<'_>, cast: &Cast, client: u32, what: &What) -> To
         "given up" => (MATTERS, format!("c{client} gave up waiting for the answer to its {asked}")),
         did => {
             let rank = if is_read { BESIDES } else { FAULT };
-            (rank, format!("the network did this to c{client}'s {asked}: {did}"))
+            let words = match did {
+                "request lost" => format!("the network lost c{client}'s {asked}"),
+                "answer lost" => format!("the network lost the answer to c{client}'s {asked}"),
+                "request doubled" => format!("the network doubled c{client}'s {asked}"),
+                did => format!("of c{client}'s {asked}: {did}"),
+            };
+            (rank, words)
         }
     })
 }
@@ -213,7 +223,10 @@ fn purpose(cast: &Cast, request: &Request) -> String {
         })
     };
     let named = match request {
-        Request::Txn(txn) => of_ops(&txn.success),
+        Request::Txn(txn) => of_ops(&txn.success).or_else(|| {
+            let guarded = txn.compares.iter().any(|compare| in_line(&compare.key));
+            guarded.then_some("transaction guarded by its key in line")
+        }),
         Request::Put(put) => of_ops(&[Op::Put(put.clone())]),
         Request::Delete(delete) => of_ops(&[Op::Delete(delete.clone())]),
         Request::LeaseGrant { .. } => Some("request for a lease"),
