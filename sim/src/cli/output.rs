@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::unless_closed;
 use crate::report::json::Document;
 use crate::report::{command, github, junit, summary};
-use crate::run::{Campaign, Failure};
+use crate::run::Campaign;
 use crate::scenario::BadInput;
 
 /// What is written, and where.
@@ -108,7 +108,8 @@ fn reproduction(campaigns: &[(String, Campaign)]) -> Option<String> {
         }
         None => campaign.failures.first().map(|failure| failure.seed),
     };
-    if let Some(Failure { shrunk: Some(Ok(small)), .. }) = campaign.failures.first() {
+    let mut small = campaign.failures.iter().filter_map(|failure| failure.shrunk.as_ref()?.as_ref().ok());
+    if let Some(small) = small.next() {
         return Some(command::replay_capsule(&small.path));
     }
     Some(match seed {

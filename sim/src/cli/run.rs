@@ -18,7 +18,7 @@ use crate::shrink::Options;
 /// Runs seeds of scenarios and checks their invariants.
 ///
 /// Each seed runs on a fresh thread; one in twenty is run twice, and both histories must be equal. A seed that fails is
-/// written into a capsule at once, and the first of each kind is then made smaller, into a capsule beside it (.min.json). The
+/// written into a capsule at once, and one of each kind is then made smaller, into a capsule beside it (.min.json). The
 /// last line of a red run is the command that reproduces its first failure.
 ///
 /// Ctrl-C and SIGTERM end it with all that was found so far, reports included; a second one ends it at once.
@@ -45,7 +45,7 @@ pub(super) struct Args {
     /// How many capsules are written at most for a scenario
     #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true)]
     most_capsules: u64,
-    /// Does not shrink the first failure of each kind
+    /// Does not shrink a failure of each kind
     #[arg(long)]
     no_shrink: bool,
     /// When to stop shrinking, as 20s or 2m, for all failures of a scenario together

@@ -2,7 +2,7 @@
 //! many threads there are.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -258,16 +258,28 @@ impl Campaign {
         }
     }
 
-    /// Shrinks the first failure of each kind that has a capsule, until the limit, which is for all of them.
+    /// Shrinks a failure of each kind, until the limit, which is for all of them: of those that have a capsule the one that
+    /// comes after the fewest steps, which has least to lose.
     pub fn shrink_failures(&mut self, options: Options, mut progress: impl FnMut(u64, Size)) {
         let (clock, planted) = (Stopwatch::start(), self.planted);
         let wanted = planted.map(|planted| planted.invariant);
-        let mut kinds: BTreeSet<Fingerprint> = BTreeSet::new();
-        for failure in &mut self.failures {
-            let Some(Ok(capsule)) = &failure.capsule else { continue };
-            let Some(kind) = subject(&failure.verdict, wanted) else { continue };
+        let mut kinds: Vec<(Fingerprint, usize, usize)> = Vec::new();
+        for (place, failure) in self.failures.iter().enumerate() {
+            let (Some(Ok(_)), Some((kind, step))) = (&failure.capsule, subject(&failure.verdict, wanted))
+            else {
+                continue;
+            };
+            match kinds.iter_mut().find(|(known, ..)| *known == kind) {
+                Some((_, least, chosen)) if step < *least => (*least, *chosen) = (step, place),
+                Some(_) => {}
+                None => kinds.push((kind, step, place)),
+            }
+        }
+        for (.., place) in kinds {
+            let failure = &mut self.failures[place];
             let limit = options.limit.saturating_sub(clock.elapsed());
-            if !limit.is_zero() && kinds.insert(kind) {
+            let Some(Ok(capsule)) = &failure.capsule else { continue };
+            if !limit.is_zero() {
                 let (seed, options) = (failure.seed, Options { limit, ..options });
                 let small = shrink_file(capsule, planted, options, |size| progress(seed, size));
                 failure.shrunk = Some(small.map_err(|BadInput(why)| why));

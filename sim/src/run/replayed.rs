@@ -53,7 +53,7 @@ impl Replayed {
         let was = subject(&capsule.verdict, capsule.subject(planted));
         let outcome = match (&report.verdict, was) {
             (Verdict::Green, _) => Outcome::Fixed,
-            (now, Some(was)) if Fingerprint::all(now).contains(&was) => Outcome::StillFails,
+            (now, Some((was, _))) if Fingerprint::all(now).contains(&was) => Outcome::StillFails,
             _ => Outcome::FailsDifferently,
         };
         let same = capsule.hash == format!("{:016x}", report.hash);

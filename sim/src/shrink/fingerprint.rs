@@ -48,11 +48,15 @@ impl Fingerprint {
     }
 }
 
-/// What a verdict is about: the breach of this invariant, if it is among those, or the first.
-pub fn subject(verdict: &Verdict, wanted: Option<&str>) -> Option<Fingerprint> {
+/// What a verdict is about: the breach of this invariant, if it is among those, or the first; and after how many steps.
+pub fn subject(verdict: &Verdict, wanted: Option<&str>) -> Option<(Fingerprint, usize)> {
     let all = Fingerprint::all(verdict);
     let place = all.iter().position(|one| wanted.is_some() && one.invariant() == wanted).unwrap_or(0);
-    all.into_iter().nth(place)
+    let step = match verdict {
+        Verdict::Broken { violations } => violations.get(place)?.step,
+        Verdict::Green | Verdict::Panic { .. } => 0,
+    };
+    Some((all.into_iter().nth(place)?, step))
 }
 
 #[cfg(test)]
@@ -67,7 +71,7 @@ mod tests {
 
     #[test]
     fn names_numbers_and_clients_do_not_matter_and_everything_else_does() {
-        let of = |detail: &str| subject(&broken("fifo", detail), None).expect("broken");
+        let of = |detail: &str| subject(&broken("fifo", detail), None).expect("broken").0;
         let one = of(
             r#"c4 was granted the mutex "jobs/b" (token 8), but the key jobs/b/2d-f (revision 6) is before it"#,
         );
@@ -88,7 +92,7 @@ mod tests {
     #[test]
     fn a_panic_is_no_invariants_breach() {
         let panic = Verdict::Panic { message: "index 3 out of range".into() };
-        assert_eq!(subject(&panic, Some("fifo")).expect("fails").invariant(), None);
+        assert_eq!(subject(&panic, Some("fifo")).expect("fails").0.invariant(), None);
         assert_eq!(subject(&Verdict::Green, None), None);
     }
 }

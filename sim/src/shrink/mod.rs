@@ -103,7 +103,7 @@ pub fn shrink(
     options: Options,
     mut progress: impl FnMut(Size),
 ) -> Result<Shrunk, BadInput> {
-    let target = subject(&capsule.verdict, capsule.subject(planted))
+    let (target, _) = subject(&capsule.verdict, capsule.subject(planted))
         .ok_or_else(|| BadInput("the capsule is green: there is no failure to shrink".to_owned()))?;
     let case = Case::new(&capsule.plan, &capsule.scenario.invariants, planted, target)?;
     let mut search = Search::new(&case, tree_of(&capsule.plan), options);

@@ -79,7 +79,7 @@ fn fewer_clients(search: &mut Search<'_>) {
         .filter(|(_, client)| !tree::is_idle(client))
         .map(|(index, _)| format!("/clients/{index}"))
         .collect();
-    search.to_most(&clients, |tree, chosen| {
+    search.change_most(&clients, |tree, chosen| {
         for place in chosen {
             if let Some(client) = tree.pointer_mut(place) {
                 tree::make_idle(client);
@@ -90,7 +90,7 @@ fn fewer_clients(search: &mut Search<'_>) {
 
 fn fewer_faults(search: &mut Search<'_>) {
     let faults = elements_of(&search.plan, "/faults", "");
-    search.to_most(&faults, |tree, chosen| tree::remove(tree, chosen, None));
+    search.change_most(&faults, |tree, chosen| tree::remove(tree, chosen, None));
 }
 
 fn fewer_operations_in_time(search: &mut Search<'_>) {
@@ -113,7 +113,7 @@ fn fewer_below_clients(search: &mut Search<'_>, in_time: bool) {
         // The plan may be another one by now.
         let asked = in_time.then(|| search.asked());
         let elements = elements_of(&search.plan, "/clients", &field);
-        search.to_most(&elements, |tree, chosen| tree::remove(tree, chosen, asked.as_ref()));
+        search.change_most(&elements, |tree, chosen| tree::remove(tree, chosen, asked.as_ref()));
     }
 }
 
@@ -123,7 +123,7 @@ fn fewer_links(search: &mut Search<'_>) {
         tree::lists(&search.plan, "/faults").into_iter().map(|list| list.field).collect();
     for field in fields.iter().filter(|field| !field.is_empty()) {
         let elements = elements_of(&search.plan, "/faults", field);
-        search.to_most(&elements, |tree, chosen| tree::remove(tree, chosen, None));
+        search.change_most(&elements, |tree, chosen| tree::remove(tree, chosen, None));
     }
 }
 
@@ -132,7 +132,7 @@ fn certain_faults(search: &mut Search<'_>) {
     let shares =
         tree::leaves(&search.plan, "/faults").into_iter().filter(|(_, field, _)| field == "per_mille");
     let places: Vec<String> = shares.map(|(place, ..)| place).collect();
-    search.to_most(&places, |tree, chosen| {
+    search.change_most(&places, |tree, chosen| {
         for place in chosen {
             tree::set(tree, place, 1_000);
         }
@@ -170,7 +170,7 @@ fn pin_what_was_lost(search: &mut Search<'_>) {
     };
     let plan = search.plan.clone();
     let chances: Vec<usize> = (0..faults.len()).filter(|&index| by_chance(&faults[index])).collect();
-    search.to_most(&chances, |tree, chosen| {
+    search.change_most(&chances, |tree, chosen| {
         let all = faults.iter().enumerate().flat_map(|(index, fault)| {
             if chosen.contains(&&index) { pinned(fault) } else { vec![fault.clone()] }
         });
@@ -187,7 +187,7 @@ fn pin_what_was_lost(search: &mut Search<'_>) {
 /// The first half of a fault's time is left out.
 fn faults_begin_later(search: &mut Search<'_>) {
     let faults: Vec<usize> = (0..tree::list(&search.plan, "/faults").len()).collect();
-    search.to_most(&faults, |tree, chosen| {
+    search.change_most(&faults, |tree, chosen| {
         for index in chosen {
             let (at, lasting) = (format!("/faults/{index}/at_ms"), format!("/faults/{index}/for_ms"));
             let later_ms = tree::number(tree, &lasting) / 2;
@@ -214,7 +214,7 @@ fn even_network(search: &mut Search<'_>) {
         .filter(|list| list.field.ends_with("_us") && list.len == 2)
         .map(|list| list.place)
         .collect();
-    search.to_most(&spans, |tree, chosen| {
+    search.change_most(&spans, |tree, chosen| {
         for place in chosen {
             let shortest = tree::number(tree, &format!("{place}/0"));
             tree::set(tree, place, json!([shortest, shortest]));
@@ -290,7 +290,7 @@ fn each_number(search: &mut Search<'_>, smaller: impl Fn(i64) -> i64) {
         .filter_map(|(place, _, value)| Some((place, value.as_i64()?)))
         .filter(|(_, number)| smaller(*number) != *number)
         .collect();
-    search.to_most(&numbers, |tree, chosen| {
+    search.change_most(&numbers, |tree, chosen| {
         for (place, number) in chosen {
             tree::set(tree, place, smaller(*number));
         }
@@ -305,7 +305,7 @@ fn plainer_words(search: &mut Search<'_>) {
             wanted.push((place, word.clone()));
         }
     }
-    search.to_most(&wanted, |tree, chosen| {
+    search.change_most(&wanted, |tree, chosen| {
         for (place, word) in chosen {
             tree::set(tree, place, word.clone());
         }
@@ -339,7 +339,7 @@ fn fewer_members(search: &mut Search<'_>) {
 fn no_idle_clients(search: &mut Search<'_>) {
     let clients = tree::list(&search.plan, "/clients");
     let idle: Vec<usize> = (0..clients.len()).filter(|&index| tree::is_idle(&clients[index])).collect();
-    search.to_most(&idle, |tree, chosen| {
+    search.change_most(&idle, |tree, chosen| {
         tree::take_out_clients(tree, &chosen.iter().map(|&&index| index).collect::<Vec<_>>());
     });
 }

@@ -196,7 +196,7 @@ impl<'a> Search<'a> {
 
     /// Delta debugging: applies a change to as many of these things as possible, half of them at a time, then a quarter,
     /// down to each alone.
-    pub(super) fn to_most<T>(&mut self, things: &[T], change: impl Fn(&mut Value, &[&T])) {
+    pub(super) fn change_most<T>(&mut self, things: &[T], change: impl Fn(&mut Value, &[&T])) {
         let base = self.plan.clone();
         let mut changed = vec![false; things.len()];
         let mut size = things.len();

@@ -29,9 +29,9 @@ impl Cast {
     pub(super) fn of(evidence: &Evidence<'_>, violation: &Violation) -> Self {
         let mut cast = Self::default();
         if let Some(step) = evidence.history.steps.get(violation.step) {
-            cast.from_step(evidence, &step.what);
+            cast.heed_step(evidence, &step.what);
         }
-        cast.from_detail(evidence, &violation.detail);
+        cast.heed_detail(evidence, &violation.detail);
         cast.complete(evidence);
         if !cast.uses_etcd_itself() {
             cast.begin(evidence);
@@ -46,7 +46,7 @@ impl Cast {
         self.tokens.insert(holding.token);
     }
 
-    fn from_step(&mut self, evidence: &Evidence<'_>, what: &What) {
+    fn heed_step(&mut self, evidence: &Evidence<'_>, what: &What) {
         match what {
             What::Granted { holding, believers, .. } => {
                 self.holding(holding);
@@ -97,7 +97,7 @@ impl Cast {
     }
 
     /// Clients are named `c1`, locks are quoted, and behind a word there is a number.
-    fn from_detail(&mut self, evidence: &Evidence<'_>, detail: &str) {
+    fn heed_detail(&mut self, evidence: &Evidence<'_>, detail: &str) {
         for (index, part) in detail.split('"').enumerate() {
             if index % 2 == 1 {
                 self.names.insert(part.to_owned());
