@@ -22,12 +22,21 @@ const HEAD: &str = "\
 # Planted bugs
 
 What is wrong on purpose, and how small a failure it leaves: of the first five seeds in which the invariant that names the bug
-breaks, the one that does so after the fewest steps, after `tenure shrink`. A client counts if it does something; etcd's leases and elections take their own time, which
-is why some runs stay several seconds long. Made by `tenure shrink --all-planted`.
+breaks, the one that does so after the fewest steps, after `tenure shrink`. A client counts if it does something; leases,
+elections and the bounds of `progress` take their own time, which is why some runs stay several seconds long.
 
 | planted bug | scenario, seed | invariant | clients | faults | operations | simulated | wall |
 |---|---|---|---|---|---|---|---|
 ";
+
+/// What the last column depends on.
+fn measured(options: Options) -> String {
+    format!(
+        "\nMade by `tenure shrink --all-planted`; the last column is what shrinking took, {} plans at a time, without the search \
+         for the seeds.\n",
+        options.jobs
+    )
+}
 
 /// Makes it. `progress` is told of each bug.
 ///
@@ -51,7 +60,7 @@ pub fn make(options: Options, mut progress: impl FnMut(&str)) -> Result<String, 
             let _ = writeln!(stories, "- {sentence}");
         }
     }
-    Ok(format!("{HEAD}{rows}{stories}"))
+    Ok(format!("{HEAD}{rows}{}{stories}", measured(options)))
 }
 
 fn smallest(planted: &'static Planted, options: Options) -> Result<Option<(u64, Shrunk)>, BadInput> {

@@ -53,7 +53,7 @@ impl Cast {
                 believers.iter().filter(|other| other.name == holding.name).for_each(|one| self.holding(one));
             }
             What::ResourceWrite { holding, .. }
-            | What::Releases { holding }
+            | What::Releases { holding, .. }
             | What::Released { holding, .. }
             | What::ToldLost { holding, .. } => self.holding(holding),
             What::Did { deed, .. } | What::Does { deed, .. } => {

@@ -268,7 +268,7 @@ fn of_tenure(evidence: &Evidence<'_>, cast: &Cast, client: u32, what: &What) -> 
                 (MATTERS, format!("c{client} was not granted the {} {:?}: {why}", ask.kind, &*ask.name))
             })
         }
-        What::Releases { holding } if ours(holding) => {
+        What::Releases { holding, .. } if ours(holding) => {
             Some((BESIDES, format!("c{client} gave {} back", it(holding))))
         }
         What::Released { holding, error } if ours(holding) => Some(match error {
