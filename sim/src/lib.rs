@@ -25,6 +25,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod serve;
+pub mod shrink;
 pub mod store;
 pub mod streams;
 pub mod workload;

@@ -13,6 +13,7 @@ mod replay;
 mod run;
 mod seeds;
 mod serve;
+mod shrink;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ Examples:
   tenure replay mutex --seed 17 --brief        what happened in one seed, step by step
   tenure replay capsules/mutex-17.json         the same of a failure that was written down
   tenure replay mutex --seed 17 --html run.html  the same as a picture, for any browser
+  tenure shrink capsules/mutex-17.json         the smallest version of it
   tenure conform --etcd-version 3.5.34         the simulated store against a real etcd, 20,000 scripts
   tenure serve --listen 127.0.0.1:0            the simulated store as a server on a port
 
@@ -44,7 +46,8 @@ Exit codes:
   0  green, or failed as expected
   1  an invariant broke, something panicked, a coverage mark was never hit, or a real etcd did otherwise
   2  bad input
-  4  a seed gave two different histories
+  4  a seed, or a capsule's plan, gave two different histories
+  5  a capsule fails, but not as it says
   130, 143  ended by Ctrl-C or SIGTERM, with what was found so far";
 
 /// Runs seeds of a simulated etcd cluster under faults, and checks that distributed locks keep their promises.
@@ -69,6 +72,7 @@ enum Command {
     #[cfg(unix)]
     Conform(conform::Args),
     Serve(serve::Args),
+    Shrink(shrink::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         #[cfg(unix)]
         Command::Conform(args) => conform::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Shrink(args) => shrink::run(&args),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

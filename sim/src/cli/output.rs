@@ -108,6 +108,10 @@ fn reproduction(campaigns: &[(String, Campaign)]) -> Option<String> {
         }
         None => campaign.failures.first().map(|failure| failure.seed),
     };
+    let mut small = campaign.failures.iter().filter_map(|failure| failure.shrunk.as_ref()?.as_ref().ok());
+    if let Some(small) = small.next() {
+        return Some(command::replay_capsule(&small.path));
+    }
     Some(match seed {
         Some(seed) => command::replay(named, seed, flags),
         // It was to fail and did not, it was interrupted, or a mark was never hit: no one seed shows that.

@@ -4,9 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::planted;
+use super::planted as planted_bug;
+use crate::check::Evidence;
 use crate::plan::Plan;
+use crate::planted;
 use crate::report::page::{Heading, Sentence, page};
+use crate::report::story;
 use crate::report::trace::trace;
 use crate::run::{Capsule, Run, SeedReport, Verdict, evidence, execute, judge};
 use crate::scenario::BadInput;
@@ -31,7 +34,7 @@ pub(super) fn write_page(file: &Path, shown: &Shown<'_>) -> Result<(), BadInput>
         title: title(shown),
         facts: facts(shown),
         verdict: &shown.report.verdict,
-        story: story(shown),
+        story: story(shown, &evidence),
         replay: shown.replay.clone(),
     };
     let text = page(&heading, &evidence).map_err(|error| BadInput(format!("{}: {error}", file.display())))?;
@@ -52,7 +55,7 @@ pub(super) fn beside(capsule: &Path) -> Result<PathBuf, BadInput> {
     let file = capsule.with_extension("html");
     let Capsule { scenario, planted: bug, plan, .. } = Capsule::read(capsule)?;
     let plan = Arc::new(plan);
-    let run = execute(&plan, planted(bug.as_deref())?)?;
+    let run = execute(&plan, planted_bug(bug.as_deref())?)?;
     let report = judge(&plan, &run, &scenario.invariants);
     let replay = Some(format!("tenure replay {}", capsule.display()));
     let (scenario, planted) = (scenario.name.as_str(), bug.as_deref());
@@ -82,7 +85,9 @@ fn facts(shown: &Shown<'_>) -> Vec<String> {
     ]
 }
 
-/// What happened, in words; where nothing better is known, where the invariants broke.
-fn story(_: &Shown<'_>) -> Vec<Sentence> {
-    Vec::new()
+/// What happened, in words.
+fn story(shown: &Shown<'_>, evidence: &Evidence<'_>) -> Vec<Sentence> {
+    let wanted = shown.planted.and_then(planted::find).map(|planted| planted.invariant);
+    let told = story::of_verdict(evidence, &shown.report.verdict, wanted);
+    told.into_iter().map(|one| Sentence { text: one.to_string(), steps: one.steps }).collect()
 }

@@ -6,20 +6,26 @@ use std::sync::Arc;
 
 use super::pictures::{Shown, write_page, write_trace};
 use super::{planted, unless_closed};
+use crate::check::Violation;
 use crate::cluster::Transport;
 use crate::node::Node;
 use crate::plan::Plan;
 use crate::planted::Planted;
 use crate::report::command::{self, Flags};
+use crate::report::story;
 use crate::report::style::{BAD, GOOD, NAME};
 use crate::report::timeline::{self, Selection};
-use crate::run::{Capsule, Run, SeedReport, Verdict, execute, judge, keep_panics_quiet};
+use crate::run::{
+    Capsule, Outcome, Replayed, Run, SeedReport, Verdict, evidence, execute, judge, keep_panics_quiet,
+};
 use crate::scenario::{self, BadInput};
 
 /// Runs one seed, or a capsule, and shows its history as a timeline: every step with its simulated time and node, and each
 /// violation below the step in which an invariant broke.
 ///
-/// Exits with 1 if an invariant broke, with 4 if a capsule's history is no longer the one that was written down.
+/// A failure begins with what happened in words. Of a capsule it says: still fails (exit code 1: the same invariant broke
+/// in the same way, be it by the same history or another), fixed (0: green now), or fails differently (5); and the first step
+/// at which the history is another than the one that was written down. 4 if two runs of one plan differ.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A scenario by name, a .toml file with a scenario, or a .json file with a capsule
@@ -34,7 +40,7 @@ pub(super) struct Args {
     /// How clients talk to members, as given to `tenure run`; a capsule brings its own
     #[arg(long, value_name = "WAY")]
     transport: Option<Transport>,
-    /// Leaves out calls, watches and the network
+    /// Leaves out calls, watches, the network and what changes nothing, and of a shrunk capsule what comes after the failure
     #[arg(long)]
     brief: bool,
     /// Shows no steps before this simulated time
@@ -82,8 +88,8 @@ struct Subject {
     plan: Arc<Plan>,
     invariants: Vec<String>,
     planted: Option<&'static Planted>,
-    /// The hash that the history had.
-    hash: Option<String>,
+    /// The capsule that it comes from.
+    capsule: Option<Capsule>,
 }
 
 fn node(text: &str) -> Result<Node, String> {
@@ -120,12 +126,25 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
     let run = execute(&subject.plan, subject.planted)?;
     let report = judge(&subject.plan, &run, &subject.invariants);
     draw(args, &subject, &run, &report)?;
-    let mut out = std::io::BufWriter::new(anstream::stdout().lock());
+    let replayed =
+        subject.capsule.as_ref().map(|capsule| Replayed::of(capsule, subject.planted, &run, &report));
+    // A history that is new must at least be one.
+    let twice = match &replayed {
+        Some(Replayed { diverged: Some(_), .. }) => {
+            run.history.first_difference(&execute(&subject.plan, subject.planted)?.history)
+        }
+        _ => None,
+    };
     let timeline = args.html.is_none() && args.trace.is_none();
-    let written = write(&mut out, &run, &report, timeline.then_some(&selection), subject.hash.as_deref());
-    unless_closed(written.and_then(|()| out.flush()))?;
-    let same = subject.hash.is_none_or(|hash| hash == format!("{:016x}", report.hash));
-    Ok(if !same { 4 } else { u8::from(report.verdict != Verdict::Green) })
+    let selection = timeline.then(|| until_the_failure(selection, &subject, &run, &report));
+    let mut out = std::io::BufWriter::new(anstream::stdout().lock());
+    let told = Told { subject: &subject, run: &run, report: &report, replayed: replayed.as_ref(), twice };
+    unless_closed(told.write(&mut out, selection.as_ref()).and_then(|()| out.flush()))?;
+    Ok(match (twice, replayed) {
+        (Some(_), _) => 4,
+        (None, Some(replayed)) => replayed.outcome.exit_code(),
+        (None, None) => u8::from(report.verdict != Verdict::Green),
+    })
 }
 
 fn subject(args: &Args) -> Result<Subject, BadInput> {
@@ -141,12 +160,12 @@ fn subject(args: &Args) -> Result<Subject, BadInput> {
             ));
         }
         return Ok(Subject {
-            scenario: capsule.scenario.name,
+            scenario: capsule.scenario.name.clone(),
             replay: format!("tenure replay {}", args.what),
-            plan: Arc::new(capsule.plan),
-            invariants: capsule.scenario.invariants,
+            plan: Arc::new(capsule.plan.clone()),
+            invariants: capsule.scenario.invariants.clone(),
             planted: planted(capsule.planted.as_deref())?,
-            hash: Some(capsule.hash),
+            capsule: Some(capsule),
         });
     }
     let mut scenario = scenario::find(&args.what)?;
@@ -163,7 +182,7 @@ fn subject(args: &Args) -> Result<Subject, BadInput> {
         plan: Arc::new(Plan::draw(&scenario, seed)),
         invariants: scenario.invariants,
         planted: wanted,
-        hash: None,
+        capsule: None,
     })
 }
 
@@ -175,44 +194,75 @@ fn nanoseconds(flag: &str, seconds: Option<f64>) -> Result<Option<u64>, BadInput
     }
 }
 
-fn write(
-    out: &mut impl Write,
-    run: &Run,
-    report: &SeedReport,
-    selection: Option<&Selection>,
-    hash: Option<&str>,
-) -> std::io::Result<()> {
-    let violations = match &report.verdict {
-        Verdict::Broken { violations } => violations.as_slice(),
-        Verdict::Green | Verdict::Panic { .. } => &[],
+/// A brief look at a shrunk capsule ends with its failure.
+fn until_the_failure(selection: Selection, subject: &Subject, run: &Run, report: &SeedReport) -> Selection {
+    let shrunk_for = subject.capsule.as_ref().and_then(|capsule| capsule.invariant.as_ref());
+    let (Some(name), Verdict::Broken { violations }) = (shrunk_for, &report.verdict) else {
+        return selection;
     };
-    if let Some(selection) = selection {
-        timeline::write(out, &run.history, violations, selection)?;
+    if !selection.brief || selection.to_ns.is_some() {
+        return selection;
     }
-    writeln!(
-        out,
-        "{NAME}seed {}{NAME:#}: {} steps, {} grants, hash {:016x}",
-        report.seed, report.steps, report.grants, report.hash
-    )?;
-    match hash {
-        Some(hash) if hash != format!("{:016x}", report.hash) => {
-            writeln!(out, "{BAD}not the capsule's history{BAD:#}: that one's hash is {hash}")?;
+    let broke = violations.iter().find(|violation| violation.invariant == *name);
+    let to_ns = broke.and_then(|broke| run.history.steps.get(broke.step)).map(|step| step.at_ns);
+    Selection { to_ns, ..selection }
+}
+
+/// What a replay tells.
+struct Told<'a> {
+    subject: &'a Subject,
+    run: &'a Run,
+    report: &'a SeedReport,
+    replayed: Option<&'a Replayed>,
+    twice: Option<usize>,
+}
+
+impl Told<'_> {
+    fn write(&self, out: &mut impl Write, selection: Option<&Selection>) -> std::io::Result<()> {
+        let violations = match &self.report.verdict {
+            Verdict::Broken { violations } => violations.as_slice(),
+            Verdict::Green | Verdict::Panic { .. } => &[],
+        };
+        self.write_story(out)?;
+        if let Some(selection) = selection {
+            timeline::write(out, &self.run.history, violations, selection)?;
         }
-        Some(_) => writeln!(out, "the same history as in the capsule")?,
-        None => {}
-    }
-    match &report.verdict {
-        Verdict::Green => writeln!(out, "{GOOD}green{GOOD:#}: every invariant held"),
-        Verdict::Panic { message } => writeln!(out, "{BAD}panic{BAD:#}: {message}"),
-        Verdict::Broken { violations } => {
-            for violation in violations {
-                writeln!(
-                    out,
-                    "{BAD}{} broke at step {}{BAD:#}: {}",
-                    violation.invariant, violation.step, violation.detail
-                )?;
+        let SeedReport { seed, steps, grants, hash, .. } = self.report;
+        writeln!(out, "{NAME}seed {seed}{NAME:#}: {steps} steps, {grants} grants, hash {hash:016x}")?;
+        match &self.report.verdict {
+            Verdict::Green => writeln!(out, "{GOOD}green{GOOD:#}: every invariant held")?,
+            Verdict::Panic { message } => writeln!(out, "{BAD}panic{BAD:#}: {message}")?,
+            Verdict::Broken { .. } => {
+                for Violation { invariant, step, detail } in violations {
+                    writeln!(out, "{BAD}{invariant} broke at step {step}{BAD:#}: {detail}")?;
+                }
             }
-            Ok(())
         }
+        if let Some(replayed) = self.replayed {
+            let style = if replayed.outcome == Outcome::Fixed { GOOD } else { BAD };
+            writeln!(out, "{style}{}{style:#}: {}", replayed.outcome, replayed.history_words())?;
+        }
+        if let Some(step) = self.twice {
+            writeln!(
+                out,
+                "{BAD}not deterministic{BAD:#}: two runs of this plan differ first at step {step}"
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_story(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let wanted = self.subject.capsule.as_ref().map_or_else(
+            || self.subject.planted.map(|planted| planted.invariant),
+            |capsule| capsule.subject(self.subject.planted),
+        );
+        let evidence = evidence(&self.subject.plan, self.run);
+        let story = story::of_verdict(&evidence, &self.report.verdict, wanted);
+        if story.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "{NAME}what happened{NAME:#}")?;
+        story.iter().try_for_each(|sentence| writeln!(out, "  {sentence}"))?;
+        writeln!(out)
     }
 }

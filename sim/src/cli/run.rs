@@ -9,15 +9,17 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::Output;
 use super::pictures::beside;
-use super::{all_cores, interrupt, planted, seeds};
+use super::{all_cores, interrupt, planted, seeds, shrink};
 use crate::cluster::Transport;
 use crate::run::{Campaign, CampaignOptions, Capsule, Limits, Shard, Stopped, Stopwatch, keep_panics_quiet};
 use crate::scenario::{self, BadInput, Scenario};
+use crate::shrink::Options;
 
 /// Runs seeds of scenarios and checks their invariants.
 ///
 /// Each seed runs on a fresh thread; one in twenty is run twice, and both histories must be equal. A seed that fails is
-/// written into a capsule at once. The last line of a red run is the command that reproduces its first failure.
+/// written into a capsule at once, and one of each kind is then made smaller, into a capsule beside it (.min.json). The
+/// last line of a red run is the command that reproduces its first failure.
 ///
 /// Ctrl-C and SIGTERM end it with all that was found so far, reports included; a second one ends it at once.
 #[derive(clap::Args)]
@@ -43,6 +45,12 @@ pub(super) struct Args {
     /// How many capsules are written at most for a scenario
     #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true)]
     most_capsules: u64,
+    /// Does not shrink a failure of each kind
+    #[arg(long)]
+    no_shrink: bool,
+    /// When to stop shrinking, as 20s or 2m, for all failures of a scenario together
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = humantime::parse_duration)]
+    shrink_limit: Duration,
     /// Runs one shard only, counted from 0: its row of the seeds, the same on every machine (see `tenure merge`)
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
@@ -92,7 +100,14 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
         let scenarios_left = u32::try_from(scenarios.len() - index).unwrap_or(1);
         let left = |budget: Duration| budget.saturating_sub(started.elapsed()) / scenarios_left;
         options.limits.budget = args.budget.map(left);
-        let campaign = campaign(scenario, &options)?;
+        let mut campaign = campaign(scenario, &options)?;
+        // What fails as it should, and what differs from run to run, is not made smaller.
+        if campaign.exit_code() == 1 && !args.no_shrink {
+            let bar = shrink::spinner();
+            let limits = Options { limit: args.shrink_limit, jobs: options.jobs };
+            campaign.shrink_failures(limits, |seed, size| bar.set_message(format!("seed {seed} to {size}")));
+            bar.finish_and_clear();
+        }
         draw(&campaign);
         args.output.summary(&campaign)?;
         let is_last = matches!(campaign.stopped, Some(Stopped::FailFast | Stopped::Signal(_)));
@@ -130,10 +145,12 @@ fn campaign(scenario: &Scenario, options: &CampaignOptions) -> Result<Campaign, 
 /// A page beside each capsule. What was found is safe already: a page that fails is told, and no more.
 fn draw(campaign: &Campaign) {
     for failure in &campaign.failures {
-        if let Some(Ok(capsule)) = &failure.capsule
-            && let Err(error) = beside(capsule)
-        {
-            anstream::eprintln!("tenure: no page for {}: {error}", capsule.display());
+        let whole = failure.capsule.as_ref().and_then(|written| written.as_ref().ok());
+        let small = failure.shrunk.as_ref().and_then(|small| small.as_ref().ok()).map(|small| &small.path);
+        for capsule in whole.into_iter().chain(small) {
+            if let Err(error) = beside(capsule) {
+                anstream::eprintln!("tenure: no page for {}: {error}", capsule.display());
+            }
         }
     }
 }

@@ -72,10 +72,12 @@ impl Core {
 
     fn carry_request(&mut self, incoming: Arc<Incoming>) {
         let (from, to) = (self.client_node(incoming.client), incoming.member);
-        match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(from, to)) {
+        match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(self.now_ns, from, to)) {
             Passage::Arrives(delay_ns) => {
                 let repeatable = is_repeatable(&incoming.request);
-                if let Some(later_ns) = self.links.doubles(from, to, repeatable, self.draws.link(from, to)) {
+                if let Some(later_ns) =
+                    self.links.doubles(from, to, repeatable, self.draws.link(self.now_ns, from, to))
+                {
                     self.record_network(&incoming, "request doubled");
                     let double =
                         Incoming { double: true, request: Arc::clone(&incoming.request), ..*incoming };
@@ -83,7 +85,7 @@ impl Core {
                 }
                 self.schedule(delay_ns, Event::Request(incoming));
             }
-            Passage::Cut if self.draws.link(from, to).random_bool(0.5) => {
+            Passage::Cut if self.draws.link(self.now_ns, from, to).random_bool(0.5) => {
                 self.held.push(Held { from, to, event: Event::Request(incoming) });
             }
             Passage::Cut | Passage::Lost => self.record_network(&incoming, "request lost"),
@@ -139,7 +141,7 @@ impl Core {
             && !asker.double
             && outcome.is_ok()
             && is_write(&call.request)
-            && happens(self.draws.link(member, self.members.len() + asker.client), lossy)
+            && happens(self.draws.link(self.now_ns, member, self.members.len() + asker.client), lossy)
         {
             let lost = What::Network { call: asker.call, did: "answer lost" };
             return self.record(Node::Client(asker.client as u32), lost);
@@ -154,9 +156,9 @@ impl Core {
         }
         let (from, to) = (member, self.client_node(asker.client));
         let event = Event::Answer { call: asker.call, outcome: Arc::new(outcome), double: asker.double };
-        match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(from, to)) {
+        match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(self.now_ns, from, to)) {
             Passage::Arrives(delay_ns) => self.schedule(delay_ns, event),
-            Passage::Cut if self.draws.link(from, to).random_bool(0.5) => {
+            Passage::Cut if self.draws.link(self.now_ns, from, to).random_bool(0.5) => {
                 self.held.push(Held { from, to, event })
             }
             Passage::Cut | Passage::Lost => {
@@ -221,7 +223,8 @@ impl Core {
     pub(crate) fn release_held(&mut self) {
         for held in std::mem::take(&mut self.held) {
             if self.links.is_open(held.from, held.to) {
-                let delay_ns = self.draws.link(held.from, held.to).random_range(0..=RETRANSMIT_MAX_MS * MS);
+                let delay_ns =
+                    self.draws.link(self.now_ns, held.from, held.to).random_range(0..=RETRANSMIT_MAX_MS * MS);
                 self.schedule(delay_ns, held.event);
             } else {
                 self.held.push(held);

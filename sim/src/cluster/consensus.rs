@@ -27,7 +27,7 @@ impl Core {
         let first = Arc::new(Entry { term: FIRST_TERM, payload: Payload::Empty });
         self.committed.push(Committed { entry: Arc::clone(&first), outcome: None });
         for index in 0..count {
-            let phase_ns = self.draws.member(index).random_range(0..500 * MS);
+            let phase_ns = self.draws.member(self.now_ns, index).random_range(0..500 * MS);
             let log = vec![Arc::clone(&first)];
             let mut member = Member::new(index, store.clone(), FIRST_TERM, log, phase_ns);
             member.clock = Clock::new(0, self.lease_drift_ppm());
@@ -42,7 +42,7 @@ impl Core {
             member.voted_for = Some(leader);
         }
         for index in count..places {
-            let phase_ns = self.draws.member(index).random_range(0..500 * MS);
+            let phase_ns = self.draws.member(self.now_ns, index).random_range(0..500 * MS);
             let mut spare = Member::new(index, store.clone(), 0, Vec::new(), phase_ns);
             spare.exists = false;
             self.members.push(spare);
@@ -76,13 +76,14 @@ impl Core {
     /// How long until what a member appends now is durable: never before what it appended earlier.
     fn disk_ns(&mut self, me: usize) -> u64 {
         let slow_ns = self.members[me].slow_disk_ns;
-        let extra_ns = if slow_ns > 0 { self.draws.disk(me).random_range(0..=slow_ns) } else { 0 };
-        let takes_ns = draw_us(self.draws.disk(me), self.config.disk_us) + extra_ns;
+        let extra_ns =
+            if slow_ns > 0 { self.draws.disk(self.now_ns, me).random_range(0..=slow_ns) } else { 0 };
+        let takes_ns = draw_us(self.draws.disk(self.now_ns, me), self.config.disk_us) + extra_ns;
         let member = &mut self.members[me];
         member.disk_done_ns = member.disk_done_ns.max(self.now_ns + takes_ns);
         let wait_ns = member.disk_done_ns - self.now_ns;
         if member.power_losses > 0 {
-            let at_ns = self.draws.disk(me).random_range(0..=wait_ns);
+            let at_ns = self.draws.disk(self.now_ns, me).random_range(0..=wait_ns);
             self.schedule_local(at_ns, me, Local::PowerFails);
         }
         wait_ns
@@ -93,7 +94,7 @@ impl Core {
         if !self.members[to].is_up() || self.members[from].peers.takes_for_another(&self.members[to]) {
             return false;
         }
-        match self.links.pass(from, to, self.config.peer_delay_us, self.draws.link(from, to)) {
+        match self.links.pass(from, to, self.config.peer_delay_us, self.draws.link(self.now_ns, from, to)) {
             Passage::Arrives(delay_ns) => {
                 let servers = (self.members[from].server, self.members[to].server);
                 self.schedule(delay_ns, Event::Peer { from, to, servers, message });
@@ -481,7 +482,7 @@ impl Core {
     pub(crate) fn arm_resync(&mut self, me: usize, peer: usize) {
         let leader = &mut self.members[me];
         if leader.leads() && !std::mem::replace(&mut leader.progress[peer].resync_armed, true) {
-            let wait_ns = self.draws.member(me).random_range(1..=self.config.heartbeat_ms * MS);
+            let wait_ns = self.draws.member(self.now_ns, me).random_range(1..=self.config.heartbeat_ms * MS);
             self.schedule_local(wait_ns, me, Local::Resync { peer });
         }
     }

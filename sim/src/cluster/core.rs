@@ -225,7 +225,7 @@ impl Core {
     /// A member that goes on takes in what came while it stood still, in no certain order.
     pub(crate) fn take_inbox(&mut self, member: usize) {
         for event in std::mem::take(&mut self.members[member].inbox) {
-            let delay_ns = self.draws.member(member).random_range(0..=MS);
+            let delay_ns = self.draws.member(self.now_ns, member).random_range(0..=MS);
             self.schedule(delay_ns, event);
         }
     }

@@ -92,7 +92,7 @@ impl Core {
         }
         let mut wait_ns = self.one_to_two_timeouts(me);
         if std::mem::replace(&mut self.members[me].hearing, false) {
-            let since_ns = self.draws.member(me).random_range(0..=self.config.heartbeat_ms * MS);
+            let since_ns = self.draws.member(self.now_ns, me).random_range(0..=self.config.heartbeat_ms * MS);
             self.members[me].last_heard_ns = self.now_ns.saturating_sub(since_ns);
             wait_ns = wait_ns.saturating_sub(since_ns);
             self.members[me].election.armed = false;
@@ -112,7 +112,7 @@ impl Core {
 
     fn one_to_two_timeouts(&mut self, me: usize) -> u64 {
         let timeout_ns = self.election_timeout_ns();
-        self.draws.member(me).random_range(timeout_ns..=2 * timeout_ns)
+        self.draws.member(self.now_ns, me).random_range(timeout_ns..=2 * timeout_ns)
     }
 
     pub(crate) fn quorum_timeout(&mut self, me: usize, generation: u32) {
@@ -292,7 +292,7 @@ impl Core {
     pub(crate) fn arm_leaderless(&mut self, me: usize) {
         let generation = self.members[me].leaderless.arm();
         let timeout_ns = self.election_timeout_ns();
-        let wait_ns = self.draws.member(me).random_range(2 * timeout_ns..=3 * timeout_ns);
+        let wait_ns = self.draws.member(self.now_ns, me).random_range(2 * timeout_ns..=3 * timeout_ns);
         self.schedule_local(wait_ns, me, Local::Leaderless { generation });
     }
 

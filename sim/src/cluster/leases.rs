@@ -133,14 +133,15 @@ impl Core {
     /// waiting and comes in no certain order with the rest.
     pub(crate) fn stalled(&mut self, me: usize) {
         if self.now_ns - self.members[me].paused_at_ns >= MISSED_TICKS * self.config.heartbeat_ms * MS {
-            self.members[me].ticks_again_ns = self.now_ns + self.draws.member(me).random_range(0..=MS);
+            self.members[me].ticks_again_ns =
+                self.now_ns + self.draws.member(self.now_ns, me).random_range(0..=MS);
         }
     }
 
     /// The scan's goroutines set out to propose. Who leads when they come to it is another question.
     pub(crate) fn propose_revocations(&mut self, me: usize, leases: Vec<i64>) {
         for lease in leases {
-            let wait_ns = self.draws.member(me).random_range(0..=REVOKE_WITHIN_NS);
+            let wait_ns = self.draws.member(self.now_ns, me).random_range(0..=REVOKE_WITHIN_NS);
             self.schedule_local(wait_ns, me, Local::Revoke { lease });
         }
     }

@@ -2,9 +2,9 @@
 //! message.
 
 use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 
 use super::config::Span;
+use super::draws::Generator;
 
 /// The present state of one link. Faults add to it and take away exactly what they added.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +75,7 @@ impl Links {
     }
 
     /// Draws what becomes of one message.
-    pub(crate) fn pass(&self, from: usize, to: usize, delay_us: Span, rng: &mut ChaCha8Rng) -> Passage {
+    pub(crate) fn pass(&self, from: usize, to: usize, delay_us: Span, rng: &mut Generator) -> Passage {
         let link = &self.from_to[from][to];
         if link.cuts > 0 {
             return Passage::Cut;
@@ -96,7 +96,7 @@ impl Links {
         from: usize,
         to: usize,
         repeatable: bool,
-        rng: &mut ChaCha8Rng,
+        rng: &mut Generator,
     ) -> Option<u64> {
         let link = &self.from_to[from][to];
         if !repeatable && link.duplicate_writes == 0 {
@@ -108,7 +108,7 @@ impl Links {
 
 /// Draws a span of microseconds, in nanoseconds; one in 64 takes up to eight times longer, as real networks and disks do.
 /// In an even span nothing is drawn: each takes the same time.
-pub(crate) fn draw_us(rng: &mut ChaCha8Rng, span: Span) -> u64 {
+pub(crate) fn draw_us(rng: &mut Generator, span: Span) -> u64 {
     if span.is_even() {
         return span.min * 1_000;
     }
@@ -118,6 +118,6 @@ pub(crate) fn draw_us(rng: &mut ChaCha8Rng, span: Span) -> u64 {
 }
 
 /// Draws whether something of this probability, in thousandths, happens. Draws nothing for 0.
-pub(crate) fn happens(rng: &mut ChaCha8Rng, per_mille: u32) -> bool {
+pub(crate) fn happens(rng: &mut Generator, per_mille: u32) -> bool {
     per_mille > 0 && rng.random_range(0..1_000) < per_mille
 }

@@ -101,10 +101,10 @@ impl Core {
         let Some(watch) = self.watches.get(&id) else { return };
         let (from, to) = (self.client_node(watch.client), watch.member);
         let event = event(id, to);
-        match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(from, to)) {
+        match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(self.now_ns, from, to)) {
             Passage::Arrives(delay_ns) => self.schedule(delay_ns, event),
             Passage::Lost => {
-                let again_ns = self.draws.link(from, to).random_range(RETRANSMIT_MS) * MS;
+                let again_ns = self.draws.link(self.now_ns, from, to).random_range(RETRANSMIT_MS) * MS;
                 self.schedule(again_ns, event);
             }
             Passage::Cut => self.held.push(Held { from, to, event }),
@@ -126,12 +126,13 @@ impl Core {
         if request.start_revision > 0 && self.config.planted == Some(Planted::WatchSkipsAtResume) {
             request.start_revision += 1;
         }
-        let (at_member, told) =
-            if !self.config.client_delay_us.is_even() && self.draws.link(client, me).random_bool(OVERTAKEN) {
-                member.hub.create_overtaken(request, &member.store)
-            } else {
-                member.hub.create(request, &member.store)
-            };
+        let (at_member, told) = if !self.config.client_delay_us.is_even()
+            && self.draws.link(self.now_ns, client, me).random_bool(OVERTAKEN)
+        {
+            member.hub.create_overtaken(request, &member.store)
+        } else {
+            member.hub.create(request, &member.store)
+        };
         watch.at_member = Some((member.boot, at_member));
         member.watches.insert(at_member, id);
         self.tell_watches(me, told.into_iter().map(|message| (at_member, message)).collect());
@@ -187,12 +188,20 @@ impl Core {
         }
         let tells = told.as_ref().is_ok_and(|message| !message.events.is_empty());
         let most_ns = self.members[from].watch_lag_ns;
-        let lag_ns = if tells && most_ns > 0 { self.draws.member(from).random_range(0..=most_ns) } else { 0 };
-        let delay_ns = match self.links.pass(from, to, self.config.client_delay_us, self.draws.link(from, to))
-        {
+        let lag_ns = if tells && most_ns > 0 {
+            self.draws.member(self.now_ns, from).random_range(0..=most_ns)
+        } else {
+            0
+        };
+        let delay_ns = match self.links.pass(
+            from,
+            to,
+            self.config.client_delay_us,
+            self.draws.link(self.now_ns, from, to),
+        ) {
             Passage::Arrives(delay_ns) => delay_ns + lag_ns,
-            Passage::Lost if self.draws.link(from, to).random_bool(0.5) => {
-                self.draws.link(from, to).random_range(RETRANSMIT_MS) * MS
+            Passage::Lost if self.draws.link(self.now_ns, from, to).random_bool(0.5) => {
+                self.draws.link(self.now_ns, from, to).random_range(RETRANSMIT_MS) * MS
             }
             Passage::Lost => {
                 watch.flow = Flow::Hangs;
@@ -219,7 +228,7 @@ impl Core {
     fn break_within(&mut self, id: u64) {
         let Some(watch) = self.watches.get(&id) else { return };
         let (from, to) = (watch.member, self.members.len() + watch.client);
-        let wait_ns = self.draws.link(from, to).random_range(FOUND_BROKEN_MS) * MS;
+        let wait_ns = self.draws.link(self.now_ns, from, to).random_range(FOUND_BROKEN_MS) * MS;
         self.schedule(wait_ns, Event::WatchBreaks { watch: id });
     }
 
@@ -295,7 +304,7 @@ impl Core {
         for id in healed {
             let Some(watch) = self.watches.get_mut(&id) else { continue };
             let (from, to) = (watch.member, members + watch.client);
-            let survives = self.draws.link(from, to).random_bool(0.5);
+            let survives = self.draws.link(self.now_ns, from, to).random_bool(0.5);
             let backlog = std::mem::take(&mut watch.backlog);
             if !survives {
                 watch.flow = Flow::Hangs;
@@ -303,7 +312,7 @@ impl Core {
                 continue;
             }
             watch.flow = Flow::Flows;
-            let delay_ns = self.draws.link(from, to).random_range(RETRANSMIT_MS) * MS;
+            let delay_ns = self.draws.link(self.now_ns, from, to).random_range(RETRANSMIT_MS) * MS;
             for told in backlog {
                 if told.is_err()
                     && let Some(watch) = self.watches.get_mut(&id)

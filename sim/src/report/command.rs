@@ -51,6 +51,11 @@ pub fn replay(scenario: &str, seed: u64, flags: Flags<'_>) -> String {
     format!("{} replay {} --seed {seed}{flags}", program(), quoted(scenario))
 }
 
+/// The command that replays a capsule.
+pub fn replay_capsule(capsule: &std::path::Path) -> String {
+    format!("{} replay {}", program(), quoted(&capsule.display().to_string()))
+}
+
 /// The command that runs some seeds of a scenario.
 pub fn run(scenario: &str, seeds: &std::ops::Range<u64>, flags: Flags<'_>) -> String {
     format!("{} run {} --seeds {}..{}{flags}", program(), quoted(scenario), seeds.start, seeds.end)

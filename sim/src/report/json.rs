@@ -10,6 +10,7 @@ use super::{command, timeline};
 use crate::planted;
 use crate::run::{Campaign, Difference, Failure, Seen, Shard, Stopped, Verdict};
 use crate::scenario::{BadInput, Scenario};
+use crate::shrink::Small;
 
 /// The form of documents; it changes when older ones cannot be read any more.
 const FORM: u32 = 1;
@@ -69,6 +70,8 @@ struct FailureJson {
     capsule: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     no_capsule: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shrunk: Option<Small>,
     reproduce: String,
 }
 
@@ -116,6 +119,7 @@ impl CampaignJson {
                 Some(Err(why)) => Some(why.clone()),
                 _ => None,
             },
+            shrunk: failure.shrunk.as_ref().and_then(|small| small.as_ref().ok()).cloned(),
             reproduce: command::replay(named, failure.seed, command::Flags::of(campaign)),
         });
         let differences = campaign.differences.iter().map(|difference| {
@@ -189,6 +193,7 @@ impl CampaignJson {
                 (None, Some(why)) => Some(Err(why)),
                 (None, None) => None,
             },
+            shrunk: failure.shrunk.map(Ok),
         });
         let differences = self.differences.into_iter().map(|difference| Difference {
             seed: difference.seed,

@@ -10,6 +10,7 @@ use super::timeline;
 use crate::planted::Planted;
 use crate::run::{Campaign, Difference, Seen, Verdict};
 use crate::scenario::Expect;
+use crate::shrink::Small;
 
 /// Writes a campaign's summary, all but the command that reproduces a failure.
 ///
@@ -114,6 +115,18 @@ fn write_kind(out: &mut impl Write, kind: &Kind<'_>) -> io::Result<()> {
         match &failure.capsule {
             Some(Ok(path)) => writeln!(out, "    {FAINT}capsule {}{FAINT:#}", path.display())?,
             Some(Err(error)) => writeln!(out, "    {NOTICE}no capsule{NOTICE:#}: {error}")?,
+            None => {}
+        }
+        match &failure.shrunk {
+            Some(Ok(Small { path, before, after, stopped })) => {
+                let stopped = if *stopped { " (stopped at the limit)" } else { "" };
+                writeln!(
+                    out,
+                    "    {FAINT}shrunk  {}{FAINT:#}: {before} -> {after}{stopped}",
+                    path.display()
+                )?;
+            }
+            Some(Err(why)) => writeln!(out, "    {NOTICE}not shrunk{NOTICE:#}: {why}")?,
             None => {}
         }
     }

@@ -21,7 +21,7 @@ pub struct Selection {
     pub to_ns: Option<u64>,
     /// Only of these nodes; empty for all. The world's steps are always shown.
     pub nodes: Vec<Node>,
-    /// Leave out calls, watches and the network: only what clients do and what goes wrong.
+    /// Leave out calls, watches, the network and what changes nothing: only what clients do and what goes wrong.
     pub brief: bool,
 }
 
@@ -44,7 +44,10 @@ fn is_detail(what: &What) -> bool {
             | What::WatchSent { .. }
             | What::WatchTold { .. }
             | What::WatchBroke { .. }
-    )
+            | What::Does { what: Deed::OpenSession { .. } | Deed::CloseSession { .. }, .. }
+            | What::Did { end: DeedEnd::Done, .. }
+            | What::Started
+    ) || matches!(what, What::Committed { events, .. } if events.is_empty())
 }
 
 /// Writes a timeline. Violations are shown whatever the selection.
@@ -221,7 +224,7 @@ fn held(holding: &Holding) -> String {
     format!("the {} {:?} with token {}", holding.kind, &*holding.name, holding.token)
 }
 
-fn says(leader: &SeenLeader) -> String {
+pub(super) fn says(leader: &SeenLeader) -> String {
     let SeenLeader { value, rev, mod_revision, .. } = leader;
     format!("{:?} (created {rev}, modified {mod_revision})", String::from_utf8_lossy(value))
 }
@@ -275,7 +278,7 @@ fn stream_said(stream: u64, says: &WatchSays) -> (Style, String) {
 }
 
 /// What a fault's name does not say.
-fn details(fault: &crate::fault::Fault) -> String {
+pub(super) fn details(fault: &crate::fault::Fault) -> String {
     use crate::fault::{Fault, Outage};
     let links = |links: &[(Node, Node)]| {
         let shown = links.iter().map(|(from, to)| format!("{from}->{to}"));

@@ -16,6 +16,7 @@ use crate::history::Step;
 use crate::plan::Plan;
 use crate::planted::Planted;
 use crate::scenario::{BadInput, Expect, Scenario};
+use crate::shrink::{Fingerprint, Options, Size, Small, shrink_file, subject};
 
 /// Each so many seeds one is done twice and compared.
 const REDO_EVERY: u64 = 20;
@@ -58,6 +59,8 @@ pub struct Failure {
     pub verdict: Verdict,
     /// Its capsule, or why it could not be written; `None` if enough were written.
     pub capsule: Option<Result<PathBuf, String>>,
+    /// The small version of it, or why there is none; `None` if it was not asked for.
+    pub shrunk: Option<Result<Small, String>>,
 }
 
 /// A seed whose second run was not like its first.
@@ -251,7 +254,36 @@ impl Campaign {
             *self.marks.entry(mark.into()).or_default() += 1;
         }
         if report.verdict != Verdict::Green {
-            self.failures.push(Failure { seed: report.seed, verdict: report.verdict, capsule });
+            self.failures.push(Failure { seed: report.seed, verdict: report.verdict, capsule, shrunk: None });
+        }
+    }
+
+    /// Shrinks a failure of each kind, until the limit, which is for all of them: of those that have a capsule the one that
+    /// comes after the fewest steps, which has least to lose.
+    pub fn shrink_failures(&mut self, options: Options, mut progress: impl FnMut(u64, Size)) {
+        let (clock, planted) = (Stopwatch::start(), self.planted);
+        let wanted = planted.map(|planted| planted.invariant);
+        let mut kinds: Vec<(Fingerprint, usize, usize)> = Vec::new();
+        for (place, failure) in self.failures.iter().enumerate() {
+            let (Some(Ok(_)), Some((kind, step))) = (&failure.capsule, subject(&failure.verdict, wanted))
+            else {
+                continue;
+            };
+            match kinds.iter_mut().find(|(known, ..)| *known == kind) {
+                Some((_, least, chosen)) if step < *least => (*least, *chosen) = (step, place),
+                Some(_) => {}
+                None => kinds.push((kind, step, place)),
+            }
+        }
+        for (.., place) in kinds {
+            let failure = &mut self.failures[place];
+            let limit = options.limit.saturating_sub(clock.elapsed());
+            let Some(Ok(capsule)) = &failure.capsule else { continue };
+            if !limit.is_zero() {
+                let (seed, options) = (failure.seed, Options { limit, ..options });
+                let small = shrink_file(capsule, planted, options, |size| progress(seed, size));
+                failure.shrunk = Some(small.map_err(|BadInput(why)| why));
+            }
         }
     }
 
@@ -360,7 +392,7 @@ fn one(
             && capsules.fetch_add(1, Ordering::Relaxed) < options.most_capsules)
             .then(|| {
                 let planted = options.planted.map(|planted| planted.name);
-                Capsule::new(scenario, planted, &plan, &report.verdict, report.hash)
+                Capsule::new(scenario, planted, &plan, &report.verdict, &run.history)
                     .write(&options.capsules)
                     .map_err(|error| error.to_string())
             });

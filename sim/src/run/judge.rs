@@ -82,6 +82,19 @@ pub fn judge(plan: &Plan, run: &Run, invariants: &[String]) -> SeedReport {
     }
 }
 
+/// The first breach of this invariant, or the panic, with its time. Nothing else is looked at.
+pub(crate) fn first_violation(plan: &Plan, run: &Run, invariant: Option<&str>) -> Option<(Verdict, u64)> {
+    let steps = &run.history.steps;
+    if let Some(message) = &run.panic {
+        let at_ns = steps.last().map_or(0, |step| step.at_ns);
+        return Some((Verdict::Panic { message: message.clone() }, at_ns));
+    }
+    let wanted = [invariant?.to_owned()];
+    let violations = check::check(&evidence(plan, run), &wanted);
+    let at_ns = steps.get(violations.first()?.step)?.at_ns;
+    Some((Verdict::Broken { violations }, at_ns))
+}
+
 pub(super) fn bounds(plan: &Plan) -> Bounds {
     Bounds {
         progress_ns: plan.progress_ms * 1_000_000,

@@ -1,6 +1,7 @@
 //! The `tenure` command as a script sees it: exit codes, the one line for bad input, the last line of a red run, reports.
 
 mod campaigns;
+mod shrinking;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -95,11 +96,15 @@ fn a_red_run_exits_1_writes_capsules_and_ends_with_the_command_that_reproduces_i
     assert!(timeline.contains(">>>>>> VIOLATION of mutual-exclusion"), "{last}");
     let again = tenure(folder.path(), &words);
     assert_eq!(again.stdout, replayed.stdout, "the same violation at the same step");
-    let capsule = std::fs::read_dir(folder.path().join("capsules")).expect("written").next();
-    let capsule = capsule.expect("one").expect("readable").path();
-    let from_capsule = tenure(folder.path(), &["replay", capsule.to_str().expect("text")]);
-    assert_eq!(from_capsule.status.code(), Some(1));
-    assert!(text(&from_capsule.stdout).contains("the same history as in the capsule"));
+    assert!(replay.ends_with(".min.json"), "the small one: {replay}");
+    assert!(timeline.contains("still fails: the same history as in the capsule"));
+    let unshrunk = tenure(folder.path(), &[&run[..], &["--no-shrink"]].concat());
+    let out = text(&unshrunk.stdout);
+    let last = out.lines().last().expect("lines");
+    assert!(
+        last.starts_with("tenure replay mutex --seed ") && last.ends_with("first-key-wins-late"),
+        "{last}"
+    );
 }
 
 #[test]
