@@ -99,10 +99,16 @@ impl Event {
     }
 }
 
-/// The events to come. A heap orders small keys (time, number, place); the events themselves stay where they are put.
+/// The events to come. Heaps order small keys (time, number, place); the events themselves stay where they are put.
+///
+/// Messages are a few at a time and soon there, timers are many and far away, most of them void when their time comes: two heaps,
+/// so that no message is sifted through the timers.
 #[derive(Default)]
 pub(crate) struct Agenda {
-    heap: BinaryHeap<Reverse<Key>>,
+    near: BinaryHeap<Reverse<Key>>,
+    far: BinaryHeap<Reverse<Key>>,
+    /// When the last event was that was taken out.
+    taken_ns: u64,
     /// Events by their place; a freed place is used again.
     places: Vec<Option<Event>>,
     free: Vec<u32>,
@@ -117,6 +123,9 @@ struct Key(u128);
 
 impl Key {
     const PLACE_BITS: u32 = 24;
+
+    /// After this time an event is far away.
+    const FAR_NS: u64 = 20_000_000;
 
     fn new(at_ns: u64, sequence: u64, place: u32) -> Self {
         Self(u128::from(at_ns) << 64 | u128::from(sequence << Self::PLACE_BITS | u64::from(place)))
@@ -146,17 +155,26 @@ impl Agenda {
             }
         };
         debug_assert!(place < 1 << Key::PLACE_BITS && self.sequence < 1 << (64 - Key::PLACE_BITS));
-        self.heap.push(Reverse(Key::new(at_ns, self.sequence, place)));
+        let heap =
+            if at_ns < self.taken_ns.saturating_add(Key::FAR_NS) { &mut self.near } else { &mut self.far };
+        heap.push(Reverse(Key::new(at_ns, self.sequence, place)));
     }
 
     /// When the next event is.
     pub(crate) fn next_at_ns(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse(next)| next.at_ns())
+        self.next().map(Key::at_ns)
     }
 
     /// The next event without its time.
     pub(crate) fn peek(&self) -> Option<&Event> {
-        self.heap.peek().and_then(|Reverse(next)| self.places[next.place()].as_ref())
+        self.next().and_then(|next| self.places[next.place()].as_ref())
+    }
+
+    fn next(&self) -> Option<Key> {
+        match (self.near.peek(), self.far.peek()) {
+            (Some(Reverse(near)), Some(Reverse(far))) => Some(*near.min(far)),
+            (near, far) => near.or(far).map(|Reverse(only)| *only),
+        }
     }
 
     /// Takes the next event out, if it is due.
@@ -174,15 +192,51 @@ impl Agenda {
     }
 
     fn take(&mut self) -> Option<Event> {
-        let Reverse(next) = self.heap.pop()?;
+        let next = self.next()?;
+        let is_near = self.near.peek() == Some(&Reverse(next));
+        let heap = if is_near { &mut self.near } else { &mut self.far };
+        heap.pop();
+        self.taken_ns = next.at_ns();
         self.free.push(next.place() as u32);
         self.places[next.place()].take()
     }
 
     /// Throws everything away.
     pub(crate) fn clear(&mut self) {
-        self.heap.clear();
+        self.near.clear();
+        self.far.clear();
         self.places.clear();
         self.free.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_by_time_and_those_of_one_time_as_they_were_put_in() {
+        let mut agenda = Agenda::default();
+        let mut waiting: Vec<(u64, u64)> = Vec::new();
+        let (mut draw, mut now_ns) = (1_u64, 0);
+        for number in 0..5_000 {
+            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Some at once, some soon, some far away; more of them than are taken out.
+            let delay_ns = [0, 1_000, 19_999_999, 20_000_000, 3_000_000_000][(draw >> 33) as usize % 5];
+            agenda.push(now_ns + delay_ns, Event::WatchTold { watch: number });
+            waiting.push((now_ns + delay_ns, number));
+            if (draw >> 40).is_multiple_of(3) {
+                let (at_ns, first) = *waiting.iter().min().expect("one was put in");
+                waiting.retain(|one| one.1 != first);
+                assert_eq!(agenda.next_at_ns(), Some(at_ns));
+                now_ns = now_ns.max(at_ns);
+                let event = agenda.pop_due(now_ns).expect("it is due");
+                assert!(
+                    matches!(event, Event::WatchTold { watch } if watch == first),
+                    "{event:?}, not {first}"
+                );
+            }
+        }
+        assert!(waiting.len() > 1_000);
     }
 }
