@@ -3,6 +3,7 @@
 mod bench;
 #[cfg(unix)]
 mod conform;
+mod explore;
 mod interrupt;
 mod list;
 mod merge;
@@ -37,6 +38,7 @@ Examples:
   tenure replay mutex --seed 17 --brief        what happened in one seed, step by step
   tenure replay capsules/mutex-17.json         the same of a failure that was written down
   tenure replay mutex --seed 17 --html run.html  the same as a picture, for any browser
+  tenure explore --all                         every order of the library's steps within written bounds
   tenure conform --etcd-version 3.5.34         the simulated store against a real etcd, 20,000 scripts
   tenure serve --listen 127.0.0.1:0            the simulated store as a server on a port
 
@@ -45,6 +47,7 @@ Exit codes:
   1  an invariant broke, something panicked, a coverage mark was never hit, or a real etcd did otherwise
   2  bad input
   4  a seed gave two different histories
+  5  a search of `explore` ended before all was searched, and found nothing so far
   130, 143  ended by Ctrl-C or SIGTERM, with what was found so far";
 
 /// Runs seeds of a simulated etcd cluster under faults, and checks that distributed locks keep their promises.
@@ -66,6 +69,7 @@ enum Command {
     List(list::Args),
     Mutants(mutants::Args),
     Bench(bench::Args),
+    Explore(explore::Args),
     #[cfg(unix)]
     Conform(conform::Args),
     Serve(serve::Args),
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::run(&args),
         Command::Mutants(args) => mutants::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Explore(args) => explore::run(&args),
         #[cfg(unix)]
         Command::Conform(args) => conform::run(&args),
         Command::Serve(args) => serve::run(&args),
