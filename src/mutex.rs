@@ -108,6 +108,13 @@ impl Mutex {
         Ok(MutexGuard { held })
     }
 
+    /// As [`Session::hash_state`], of what the lock itself remembers.
+    #[doc(hidden)]
+    pub fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
+        let Self { session: _, line, key: _ } = self;
+        line.hash_state(into);
+    }
+
     fn span(&self, how: &'static str) -> tracing::Span {
         tracing::debug_span!("mutex", how, name = self.name(), lease = self.session.lease())
     }

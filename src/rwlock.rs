@@ -298,6 +298,14 @@ impl RwLock {
         Ok(WriteGuard { held: Held::grant(place, self.name(), Some(self.name.prefix()))? })
     }
 
+    /// As [`Session::hash_state`], of what the lock itself remembers.
+    #[doc(hidden)]
+    pub fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
+        let Self { session: _, name: _, policy: _, readers, writers, writers_prefix: _ } = self;
+        readers.hash_state(into);
+        writers.hash_state(into);
+    }
+
     fn span(&self, how: &'static str) -> tracing::Span {
         tracing::debug_span!("rwlock", how, name = self.name(), lease = self.session.lease())
     }

@@ -191,6 +191,13 @@ impl Held {
     }
 
     /// Gives it back and waits for etcd's word. The belief to hold ends first.
+    /// As [`Session::hash_state`](crate::Session::hash_state), of what is held.
+    pub(crate) fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
+        let Self { tenure, place } = self;
+        into.write_u64(tenure.inner.released.deadline_ns().unwrap_or(0));
+        place.hash_state(into);
+    }
+
     pub(crate) async fn release(&mut self) -> Result<(), Error> {
         self.tenure.end();
         let left = self.place.leave().await;
@@ -221,6 +228,11 @@ macro_rules! guard {
         }
 
         impl $guard {
+            #[doc(hidden)]
+            pub fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
+                self.held.hash_state(into);
+            }
+
             /// Releases it and waits until etcd has confirmed it. On this side it is over from the first poll on.
             ///
             /// # Errors

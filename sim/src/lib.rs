@@ -13,6 +13,7 @@ pub mod cli;
 pub mod cluster;
 pub mod conform;
 pub mod coverage;
+pub mod explore;
 pub mod fault;
 pub mod grpc;
 pub mod history;

@@ -88,6 +88,16 @@ impl Leadership {
         held.0.release().instrument(span).await
     }
 
+    #[doc(hidden)]
+    pub fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
+        let modified = *self.shared.modified.lock().unwrap_or_else(PoisonError::into_inner);
+        into.write_i64(modified);
+        match self.shared.held.try_lock() {
+            Some(held) => held.hash_state(into),
+            None => into.write_u8(255),
+        }
+    }
+
     /// The revision at which it stood for election; the same number as the fencing token.
     pub fn rev(&self) -> i64 {
         self.shared.tenure.fencing_token()
@@ -176,6 +186,12 @@ impl Leaderships {
     pub(crate) fn find(&self, key: &[u8]) -> Option<Leadership> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.get(key)?.upgrade().map(|shared| Leadership { shared })
+    }
+
+    /// How many there are of which somebody has a handle.
+    pub(crate) fn count(&self) -> usize {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.values().filter(|shared| shared.strong_count() > 0).count()
     }
 
     pub(crate) fn add(&self, shared: Shared) -> Leadership {

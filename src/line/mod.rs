@@ -54,6 +54,12 @@ impl Line {
         Self::new(name, prefix.clone(), prefix, is_lease_hex)
     }
 
+    /// Takes in what of it changes.
+    pub(crate) fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
+        let Self { name: _, before: _, scope: _, is_contender: _, hot } = self;
+        into.write_u8(hot.load(Ordering::Relaxed).into());
+    }
+
     /// A foreign key among those that a contender would wait for makes the line meaningless.
     fn check(&self, key: &[u8]) -> Result<(), Error> {
         match key.strip_prefix(&*self.before) {
@@ -240,6 +246,17 @@ impl Place {
             Err(Error::NotHeld) => Ok(()),
             left => left,
         }
+    }
+
+    /// Takes in what is known of the contender's key.
+    pub(crate) fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
+        let (state, revision) = match self.contender().presence {
+            Presence::Absent => (0, 0),
+            Presence::Unknown => (1, 0),
+            Presence::Present { revision, doubtful } => (2 + u8::from(doubtful), revision),
+        };
+        into.write_u8(state);
+        into.write_i64(revision);
     }
 
     fn contender(&self) -> &Contender {

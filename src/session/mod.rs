@@ -6,6 +6,7 @@ mod slots;
 mod steps;
 
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -251,6 +252,27 @@ impl Session {
         // In this order: the renewal, which may find the session over at any moment, must find this said.
         self.inner.revokes.store(false, Ordering::Release);
         self.inner.liveness.end();
+    }
+
+    /// Takes in all that decides what the session does next while none of its tasks, guards and calls is under way: what a
+    /// checker of schedules has to tell states apart by.
+    #[doc(hidden)]
+    pub fn hash_state(&self, into: &mut dyn Hasher) {
+        // Every field, so that a new one is thought of here.
+        let Inner { backend: _, lease, ttl, liveness, slots, fences: _, leaderships, readers, revokes } =
+            &*self.inner;
+        into.write_i64(*lease);
+        into.write_u128(ttl.as_nanos());
+        into.write_u64(liveness.deadline_ns().unwrap_or(0));
+        slots.hash_state(into);
+        for (key, Fence { revision, owed_at }) in &*self.fences() {
+            into.write(key);
+            into.write_i64(*revision);
+            into.write_i64(owed_at.map_or(-1, |owed_at| owed_at));
+        }
+        into.write_usize(leaderships.count());
+        into.write_u64(readers.load(Ordering::Relaxed));
+        into.write_u8(revokes.load(Ordering::Relaxed).into());
     }
 
     pub(crate) fn backend(&self) -> &Arc<dyn Backend> {

@@ -43,6 +43,15 @@ impl Slots {
         Take { slots: Arc::clone(slots), key: key.to_vec(), leaving: true }
     }
 
+    /// Takes in which keys are in use, and how.
+    pub(crate) fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
+        for (key, Use { leaving, waiting }) in &*self.lock() {
+            into.write(key);
+            into.write_u8((*leaving).into());
+            into.write_usize(waiting.len());
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Use>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

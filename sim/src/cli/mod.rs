@@ -3,6 +3,7 @@
 mod bench;
 #[cfg(unix)]
 mod conform;
+mod explore;
 mod interrupt;
 mod list;
 mod merge;
@@ -39,6 +40,7 @@ Examples:
   tenure replay capsules/mutex-17.json         the same of a failure that was written down
   tenure replay mutex --seed 17 --html run.html  the same as a picture, for any browser
   tenure shrink capsules/mutex-17.json         the smallest version of it
+  tenure explore --all                         every order of the library's steps within written bounds
   tenure conform --etcd-version 3.5.34         the simulated store against a real etcd, 20,000 scripts
   tenure serve --listen 127.0.0.1:0            the simulated store as a server on a port
 
@@ -48,6 +50,7 @@ Exit codes:
   2  bad input
   4  a seed, or a capsule's plan, gave two different histories
   5  a capsule fails, but not as it says
+  6  a search of `explore` ended before all was searched, and found nothing so far
   130, 143  ended by Ctrl-C or SIGTERM, with what was found so far";
 
 /// Runs seeds of a simulated etcd cluster under faults, and checks that distributed locks keep their promises.
@@ -69,6 +72,7 @@ enum Command {
     List(list::Args),
     Mutants(mutants::Args),
     Bench(bench::Args),
+    Explore(explore::Args),
     #[cfg(unix)]
     Conform(conform::Args),
     Serve(serve::Args),
@@ -86,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::run(&args),
         Command::Mutants(args) => mutants::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Explore(args) => explore::run(&args),
         #[cfg(unix)]
         Command::Conform(args) => conform::run(&args),
         Command::Serve(args) => serve::run(&args),

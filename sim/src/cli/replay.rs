@@ -97,7 +97,7 @@ fn node(text: &str) -> Result<Node, String> {
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
-    let subject = subject(args)?;
+    let explored = |selection| super::explore::replay(Path::new(&args.what), selection);
     let selection = Selection {
         from_ns: nanoseconds("--from", args.from)?,
         to_ns: nanoseconds("--to", args.to)?,
@@ -109,6 +109,12 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
     {
         return Err(BadInput(format!("--from {from} --to {to}: no time lies between them")));
     }
+    if args.what.ends_with(".json")
+        && let Some(code) = explored(&selection)?
+    {
+        return Ok(code);
+    }
+    let subject = subject(args)?;
     let clients = subject.plan.clients.len() as u32;
     let members = subject.plan.cluster.members;
     for node in &args.node {

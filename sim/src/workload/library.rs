@@ -89,6 +89,11 @@ macro_rules! held {
                 self.tenure().lost().boxed()
             }
 
+            fn hash_state(&self, into: &mut dyn std::hash::Hasher) -> bool {
+                <$guard>::hash_state(self, into);
+                true
+            }
+
             fn txn(&self, ops: Vec<Op>) -> BoxFuture<'static, Result<TxnResponse, Error>> {
                 let tenure = self.tenure();
                 async move { tenure.txn(ops).await }.boxed()

@@ -86,6 +86,11 @@ pub trait Held: Send + Sync {
     /// Gives it back and waits for that.
     fn release(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>>;
 
+    /// Takes in all that decides what comes of it while nothing of it is under way; false if that is not known.
+    fn hash_state(&self, _into: &mut dyn std::hash::Hasher) -> bool {
+        false
+    }
+
     /// A leader says a new value; nothing for what is no leadership.
     fn proclaim(&self, _value: String) -> BoxFuture<'static, Result<(), Error>> {
         std::future::ready(Ok(())).boxed()

@@ -1,0 +1,249 @@
+//! What is to be explored: which processes there are, what each does, and how much may go wrong. A file in
+//! `scenarios/explore/` says it.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check;
+use crate::scenario::BadInput;
+
+/// A space of runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Space {
+    /// What it is called: its file's name.
+    #[serde(default)]
+    pub name: String,
+    /// What it is for, in a line.
+    pub about: String,
+    /// What must hold in each of its runs; `ends` always must.
+    pub invariants: Vec<String>,
+    /// The invariant that is known to break within these bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<String>,
+    /// The processes.
+    #[serde(rename = "process")]
+    pub processes: Vec<Role>,
+    /// How much may go wrong.
+    #[serde(default)]
+    pub bounds: Bounds,
+}
+
+/// What one process, or several alike, do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// How many processes do this.
+    #[serde(default = "one")]
+    pub count: u32,
+    /// What they do.
+    pub does: Does,
+    /// How often.
+    #[serde(default = "one")]
+    pub rounds: u32,
+    /// How a read-write lock is shared.
+    #[serde(default)]
+    pub policy: Policy,
+    /// How a holder gives back.
+    #[serde(default)]
+    pub ending: Ending,
+    /// Whether a holder makes a transaction that is to commit only while it holds.
+    #[serde(default)]
+    pub guarded_txn: bool,
+    /// How many values a leader says after its first.
+    #[serde(default)]
+    pub proclaims: u32,
+    /// Whether it may be one of those that crash.
+    #[serde(default = "yes")]
+    pub may_crash: bool,
+    /// Whether its session may be one of those that run out.
+    #[serde(default = "yes")]
+    pub may_expire: bool,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Does {
+    /// `Mutex::lock`
+    Lock,
+    /// `Mutex::try_lock`
+    TryLock,
+    /// `RwLock::read`
+    Read,
+    /// `RwLock::write`
+    Write,
+    /// `Election::campaign`
+    Campaign,
+    /// Once the first process has crashed, takes over its session and `Election::resume`s its leadership.
+    Resume,
+    /// `Election::observer`
+    Observe,
+}
+
+/// As `tenure::Policy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// Writers before readers.
+    #[default]
+    WritersFirst,
+    /// In order of arrival.
+    Fifo,
+}
+
+impl From<Policy> for tenure::Policy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::WritersFirst => Self::WritersFirst,
+            Policy::Fifo => Self::Fifo,
+        }
+    }
+}
+
+/// How a holder gives back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// It releases, and waits for etcd's word.
+    #[default]
+    Release,
+    /// It drops the guard.
+    Drop,
+}
+
+/// How often at most each thing happens in a run that need not happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bounds {
+    /// A process dies.
+    pub crashes: u8,
+    /// A request is applied and its answer lost.
+    pub lost_answers: u8,
+    /// A request is not applied, and its client told so.
+    pub not_applied: u8,
+    /// A request is applied when its client has given it up, or never.
+    pub late_requests: u8,
+    /// A session's time runs out though its process lives.
+    pub expiries: u8,
+    /// A process stands still while its lease runs out.
+    pub pauses: u8,
+    /// A session's time comes to be renewed.
+    pub renewals: u8,
+    /// A watch breaks, and resumes later.
+    pub breaks: u8,
+    /// A sleep of up to a second ends while something else is under way that nothing holds up. Any number end when nothing is.
+    pub early_timers: u8,
+    /// A wait, or a release, is dropped.
+    pub cancels: u8,
+    /// The store is compacted to its newest revision.
+    pub compactions: u8,
+}
+
+/// The spaces that come with the command, in the order in which they are listed and explored.
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("mutex-2x1", include_str!("../../../scenarios/explore/mutex-2x1.toml")),
+    ("mutex-2x1-crash", include_str!("../../../scenarios/explore/mutex-2x1-crash.toml")),
+    ("mutex-2x2-drop", include_str!("../../../scenarios/explore/mutex-2x2-drop.toml")),
+    ("rwlock-1r1w-crash", include_str!("../../../scenarios/explore/rwlock-1r1w-crash.toml")),
+    ("election-2-observer", include_str!("../../../scenarios/explore/election-2-observer.toml")),
+    ("mutex-2-renewal-expiry", include_str!("../../../scenarios/explore/mutex-2-renewal-expiry.toml")),
+    ("mutex-2-compaction", include_str!("../../../scenarios/explore/mutex-2-compaction.toml")),
+    ("election-2-expiry-lost", include_str!("../../../scenarios/explore/election-2-expiry-lost.toml")),
+    ("mutex-2-expiry-lost-late", include_str!("../../../scenarios/explore/mutex-2-expiry-lost-late.toml")),
+    ("mutex-3-cancel-break", include_str!("../../../scenarios/explore/mutex-3-cancel-break.toml")),
+    ("rwlock-2r1w-expiry", include_str!("../../../scenarios/explore/rwlock-2r1w-expiry.toml")),
+    ("election-resumed", include_str!("../../../scenarios/explore/election-resumed.toml")),
+    ("rwlock-2r2w-crash", include_str!("../../../scenarios/explore/rwlock-2r2w-crash.toml")),
+    ("rwlock-2r2w-fifo-crash", include_str!("../../../scenarios/explore/rwlock-2r2w-fifo-crash.toml")),
+    ("mutex-3x2-crash", include_str!("../../../scenarios/explore/mutex-3x2-crash.toml")),
+    ("election-3-observer-crash", include_str!("../../../scenarios/explore/election-3-observer-crash.toml")),
+];
+
+/// Reads every built-in space.
+///
+/// # Errors
+/// If one of them is wrong, which a test rules out.
+pub fn load() -> Result<Vec<Space>, BadInput> {
+    BUILT_IN.iter().map(|(name, text)| parse(&format!("scenarios/explore/{name}.toml"), name, text)).collect()
+}
+
+/// Finds a space by its built-in name, or reads it from the file of that path.
+///
+/// # Errors
+/// One line if there is none, or if it is not a right one.
+pub fn find(name_or_path: &str) -> Result<Space, BadInput> {
+    if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
+        return parse(&format!("scenarios/explore/{name}.toml"), name, text);
+    }
+    let path = Path::new(name_or_path);
+    if !name_or_path.ends_with(".toml") && !path.exists() {
+        let names: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+        return Err(BadInput(format!(
+            "no space to explore is called {name_or_path:?}; there are {}, or name a .toml file",
+            names.join(", ")
+        )));
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| BadInput(format!("{name_or_path}: cannot be read: {error}")))?;
+    let name = path.file_stem().map_or_else(|| name_or_path.into(), |stem| stem.to_string_lossy());
+    parse(name_or_path, &name, &text)
+}
+
+fn parse(origin: &str, name: &str, text: &str) -> Result<Space, BadInput> {
+    let mut space: Space = toml::from_str(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        let line = text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1;
+        BadInput(format!("{origin}:{line}: {}", error.message().lines().collect::<Vec<_>>().join("; ")))
+    })?;
+    name.clone_into(&mut space.name);
+    space.validate().map_err(|what| BadInput(format!("{origin}: {what}")))?;
+    Ok(space)
+}
+
+impl Space {
+    /// Every process's role, one for each.
+    pub fn roles(&self) -> Vec<Role> {
+        let alike = |role: &Role| std::iter::repeat_n(role.clone(), role.count as usize);
+        self.processes.iter().flat_map(alike).collect()
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        for name in &self.invariants {
+            if !check::names().contains(&name.as_str()) {
+                return Err(format!(
+                    "invariants: none is called {name:?}; there are {}",
+                    check::names().join(", ")
+                ));
+            }
+        }
+        let roles = self.roles();
+        if !(1..=8).contains(&roles.len()) {
+            return Err(format!("process: {} processes; 1 to 8 are allowed", roles.len()));
+        }
+        for role in &self.processes {
+            if !(1..=9).contains(&role.rounds) {
+                return Err(format!("process.rounds: {}; 1 to 9 are allowed", role.rounds));
+            }
+            if role.proclaims > 0 && role.does.kind() != crate::history::Kind::Leader {
+                return Err("process.proclaims: only for who campaigns or resumes".to_owned());
+            }
+        }
+        let first = roles[0].does;
+        if roles.iter().any(|role| role.does == Does::Resume) && first != Does::Campaign {
+            return Err(
+                "process: who resumes takes over from the first process, which must campaign".to_owned()
+            );
+        }
+        Ok(())
+    }
+}
