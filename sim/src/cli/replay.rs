@@ -176,7 +176,7 @@ fn subject(args: &Args) -> Result<Subject, BadInput> {
     }
     let mut scenario = scenario::find(&args.what)?;
     if let Some(transport) = args.transport {
-        scenario.cluster.transport = transport;
+        scenario.talk_by(transport);
     }
     let Some(seed) = args.seed else {
         return Err(BadInput(format!("replay {}: --seed N is needed", args.what)));
