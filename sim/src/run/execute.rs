@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::plan::Plan;
 use crate::planted::Planted;
 use crate::scenario::BadInput;
-use crate::workload::{Shared, program_of};
+use crate::workload::{Shared, SimulatedResource, program_of};
 
 const MS: u64 = 1_000_000;
 
@@ -97,7 +97,7 @@ async fn live(
     recorder: Recorder,
 ) -> (Option<String>, u64) {
     let world = World::new(plan.seed, config, recorder);
-    let shared = Arc::new(Shared::new(Arc::clone(plan), planted, &world));
+    let shared = Arc::new(Shared::new(Arc::clone(plan), planted, Box::new(SimulatedResource::start(&world))));
     let program = program_of(&shared);
     for client in &plan.clients {
         let config = ClientConfig { clock_offset_ms: client.clock_offset_ms, drift_ppm: client.drift_ppm };

@@ -12,6 +12,7 @@ use super::lane::Lane;
 use super::observer;
 use super::plain::{self, PlainLane};
 use super::shared::Shared;
+use super::stage::Process;
 use crate::cluster::{ClientEnv, Program};
 use crate::history::{Deed, DeedEnd, Failure, What};
 use crate::plan::ClientPlan;
@@ -23,18 +24,23 @@ pub fn program_of(shared: &Arc<Shared>) -> Program {
     Arc::new(move |env: ClientEnv| {
         let shared = Arc::clone(&shared);
         async move {
-            let guarded = AssertUnwindSafe(live(env.clone(), Arc::clone(&shared))).catch_unwind().await;
-            if let Err(panic) = guarded {
-                let message = words(&*panic);
-                env.record(What::Note(format!("panicked: {message}")));
-                shared.panicked(format!("c{}: {message}", env.index));
-            }
+            live(env.into(), shared).await;
         }
         .boxed()
     })
 }
 
-async fn live(env: ClientEnv, shared: Arc<Shared>) {
+/// Runs the program of a client of the plan as this process, from where the one before it died.
+pub async fn live(process: Process, shared: Arc<Shared>) {
+    let guarded = AssertUnwindSafe(work(process.clone(), Arc::clone(&shared))).catch_unwind().await;
+    if let Err(panic) = guarded {
+        let message = words(&*panic);
+        process.record(What::Note(format!("panicked: {message}")));
+        shared.panicked(format!("c{}: {message}", process.index));
+    }
+}
+
+async fn work(env: Process, shared: Arc<Shared>) {
     // What an earlier life held died with it.
     shared.beliefs.forget(env.index);
     let index = env.index as usize;
@@ -63,7 +69,7 @@ async fn live(env: ClientEnv, shared: Arc<Shared>) {
 
 /// What the parts of one process share.
 pub(super) struct Client<'a> {
-    pub(super) env: ClientEnv,
+    pub(super) env: Process,
     pub(super) shared: Arc<Shared>,
     pub(super) plan: &'a ClientPlan,
     pub(super) backend: Arc<dyn Backend>,
@@ -108,13 +114,13 @@ impl Client<'_> {
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.env.world.now_ns() >= self.shared.drain_at_ns()
+        self.env.stage.now_ns() >= self.shared.drain_at_ns()
     }
 }
 
 /// Records how a deed ended, also if that is by being dropped. A dead process records nothing.
 struct Ending<'a> {
-    env: &'a ClientEnv,
+    env: &'a Process,
     deed: u64,
     end: DeedEnd,
 }

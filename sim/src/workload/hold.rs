@@ -118,8 +118,7 @@ impl Holder<'_> {
         self.client.sleep_ms(prepare_ms).await;
         let token = fenced.then_some(self.holding.token);
         let under_way_ns = under_way_ms * 1_000_000;
-        let world = &self.client.env.world;
-        let answer = self.client.shared.resource.write(world, self.holding, token, under_way_ns);
+        let answer = self.client.shared.resource.write(self.holding, token, under_way_ns);
         if let Some(Some(false)) = self.unless_lost(answer).await {
             self.client.env.record(What::Note("the resource refused the write: its token is old".into()));
         }

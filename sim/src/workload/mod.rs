@@ -12,6 +12,9 @@ pub mod primitive;
 pub mod program;
 mod resource;
 mod shared;
+mod stage;
 
-pub use client::program_of;
+pub use client::{live, program_of};
+pub use resource::SimulatedResource;
 pub use shared::Shared;
+pub use stage::{Process, Resource, Stage};

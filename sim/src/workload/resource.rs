@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_channel::{mpsc, oneshot};
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 
+use super::stage::Resource;
 use crate::cluster::World;
 use crate::history::{Holding, What};
 use crate::node::Node;
 
-/// A client's way to the resource.
-#[derive(Clone)]
-pub(super) struct Resource {
+/// Clients' way to the resource of a simulated world.
+pub struct SimulatedResource {
+    world: World,
     sender: mpsc::UnboundedSender<Message>,
 }
 
@@ -24,12 +26,12 @@ struct Message {
     answer: oneshot::Sender<bool>,
 }
 
-impl Resource {
-    /// Starts the resource; must be called outside of all client processes, so that it outlives them.
-    pub(super) fn start(world: &World) -> Self {
+impl SimulatedResource {
+    /// Starts it; must be called outside of all client processes, so that it outlives them.
+    pub fn start(world: &World) -> Self {
         let (sender, mut receiver) = mpsc::unbounded::<Message>();
-        let world = world.clone();
-        let highest: Arc<Mutex<BTreeMap<Arc<str>, i64>>> = Arc::default();
+        let (own, world) = (world.clone(), world.clone());
+        let highest: Arc<Mutex<Highest>> = Arc::default();
         let spawner = world.clone();
         spawner.spawn(async move {
             while let Some(message) = receiver.next().await {
@@ -41,34 +43,45 @@ impl Resource {
                 });
             }
         });
-        Self { sender }
+        Self { world: own, sender }
     }
+}
 
-    /// Sends a write, which takes `under_way_ns` to arrive, whatever becomes of its sender. Resolves with whether it was
-    /// accepted.
-    pub(super) fn write(
+impl Resource for SimulatedResource {
+    fn write(
         &self,
-        world: &World,
         holding: &Holding,
         token: Option<i64>,
         under_way_ns: u64,
-    ) -> impl Future<Output = Option<bool>> + use<> {
+    ) -> BoxFuture<'static, Option<bool>> {
         let (answer, answered) = oneshot::channel();
-        let message =
-            Message { arrives_at_ns: world.now_ns() + under_way_ns, holding: holding.clone(), token, answer };
-        let sent = self.sender.unbounded_send(message);
+        let arrives_at_ns = self.world.now_ns() + under_way_ns;
+        let sent =
+            self.sender.unbounded_send(Message { arrives_at_ns, holding: holding.clone(), token, answer });
         async move {
             sent.ok()?;
             answered.await.ok()
         }
+        .boxed()
     }
 }
 
-fn arrive(world: &World, highest: &Mutex<BTreeMap<Arc<str>, i64>>, message: Message) {
+fn arrive(world: &World, highest: &Mutex<Highest>, message: Message) {
     let Message { holding, token, answer, .. } = message;
-    let accepted = {
-        let mut highest = highest.lock().unwrap_or_else(PoisonError::into_inner);
-        let highest = highest.entry(Arc::clone(&holding.name)).or_insert(0);
+    let accepted = highest.lock().unwrap_or_else(PoisonError::into_inner).accepts(&holding.name, token);
+    world.record(Node::World, What::ResourceWrite { holding, token, accepted });
+    // The sender may be gone; the write is not.
+    let _ = answer.send(accepted);
+}
+
+/// The resource's own state: the highest token that it has seen for each name.
+#[derive(Debug, Default)]
+pub(crate) struct Highest(BTreeMap<Arc<str>, i64>);
+
+impl Highest {
+    /// Whether a write is accepted.
+    pub(crate) fn accepts(&mut self, name: &Arc<str>, token: Option<i64>) -> bool {
+        let highest = self.0.entry(Arc::clone(name)).or_insert(0);
         match token {
             Some(token) if token < *highest => false,
             Some(token) => {
@@ -77,8 +90,5 @@ fn arrive(world: &World, highest: &Mutex<BTreeMap<Arc<str>, i64>>, message: Mess
             }
             None => true,
         }
-    };
-    world.record(Node::World, What::ResourceWrite { holding, token, accepted });
-    // The sender may be gone; the write is not.
-    let _ = answer.send(accepted);
+    }
 }

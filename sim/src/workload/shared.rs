@@ -12,8 +12,7 @@ use super::library::Library;
 use super::plain::Registers;
 use super::primitive::Primitive;
 use super::program::PrimitiveKind;
-use super::resource::Resource;
-use crate::cluster::World;
+use super::stage::Resource;
 use crate::plan::Plan;
 use crate::planted::{Bug, Planted, idle, refusing};
 
@@ -21,7 +20,7 @@ use crate::planted::{Bug, Planted, idle, refusing};
 pub struct Shared {
     pub(super) plan: Arc<Plan>,
     pub(super) beliefs: Beliefs,
-    pub(super) resource: Resource,
+    pub(super) resource: Box<dyn Resource>,
     pub(super) registers: Registers,
     /// The newest revision that any client was told of.
     newest_revision: AtomicI64,
@@ -35,14 +34,14 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// For one run; must be called outside of all client processes.
-    pub fn new(plan: Arc<Plan>, planted: Option<&'static Planted>, world: &World) -> Self {
+    /// For one run, of whose clients all write to this resource.
+    pub fn new(plan: Arc<Plan>, planted: Option<&'static Planted>, resource: Box<dyn Resource>) -> Self {
         let lanes = |count: usize| (0..count).map(|_| AtomicUsize::new(0)).collect();
         let next = plan.clients.iter().map(|client| lanes(client.lanes.len())).collect();
         Self {
             plan,
             beliefs: Beliefs::default(),
-            resource: Resource::start(world),
+            resource,
             registers: Registers::default(),
             newest_revision: AtomicI64::new(1),
             planted,
