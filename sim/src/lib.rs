@@ -17,6 +17,8 @@ pub mod explore;
 pub mod fault;
 pub mod grpc;
 pub mod history;
+#[cfg(unix)]
+pub mod live;
 pub mod node;
 pub mod plan;
 pub mod planted;

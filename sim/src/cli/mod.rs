@@ -10,6 +10,8 @@ mod merge;
 mod mutants;
 mod output;
 mod pictures;
+#[cfg(unix)]
+mod real;
 mod replay;
 mod run;
 mod seeds;
@@ -42,6 +44,7 @@ Examples:
   tenure shrink capsules/mutex-17.json         the smallest version of it
   tenure explore --all                         every order of the library's steps within written bounds
   tenure conform --etcd-version 3.5.34         the simulated store against a real etcd, 20,000 scripts
+  tenure real mutex --budget 10m               the same on real servers, with real processes and faults
   tenure serve --listen 127.0.0.1:0            the simulated store as a server on a port
 
 Exit codes:
@@ -75,6 +78,11 @@ enum Command {
     Explore(explore::Args),
     #[cfg(unix)]
     Conform(conform::Args),
+    #[cfg(unix)]
+    Real(real::Args),
+    #[cfg(unix)]
+    #[command(hide = true)]
+    RealClient(real::ClientArgs),
     Serve(serve::Args),
     Shrink(shrink::Args),
 }
@@ -93,6 +101,10 @@ pub fn main() -> ExitCode {
         Command::Explore(args) => explore::run(&args),
         #[cfg(unix)]
         Command::Conform(args) => conform::run(&args),
+        #[cfg(unix)]
+        Command::Real(args) => real::run(&args),
+        #[cfg(unix)]
+        Command::RealClient(args) => real::run_client(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Shrink(args) => shrink::run(&args),
     };

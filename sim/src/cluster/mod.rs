@@ -26,6 +26,7 @@ mod wire;
 mod world;
 
 pub use client::{ClientEnv, Program};
+pub(crate) use clock::Clock;
 pub use config::{ClientConfig, ClusterConfig, Planted, Span, Transport};
 pub use member::MemberStatus;
 pub use world::World;

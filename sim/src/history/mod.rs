@@ -3,10 +3,12 @@
 
 mod outcome;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Deserializer, Serialize};
 use tenure::kv::{Event, Request, Response};
 use tenure::wire::Status;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -28,7 +30,7 @@ pub struct Step {
 }
 
 /// The kind of tenure that a grant gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// A mutex.
     Mutex,
@@ -41,7 +43,7 @@ pub enum Kind {
 }
 
 /// A tenure that a client holds, or believes it holds.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Holding {
     /// The client process and which of its lives (crashes start a new one).
     pub client: u32,
@@ -55,11 +57,12 @@ pub struct Holding {
     pub lease: i64,
 }
 
-/// What a step can be.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What a step can be. Those that a client's process of a real round tells can be written down; the others cannot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum What {
     // ---- the world ----
     /// A fault of the plan begins; `index` is its place in the plan.
+    #[serde(skip)]
     FaultBegins {
         /// Its place in the plan.
         index: usize,
@@ -67,6 +70,7 @@ pub enum What {
         fault: Fault,
     },
     /// It is undone.
+    #[serde(skip)]
     FaultEnds {
         /// Its place in the plan.
         index: usize,
@@ -87,6 +91,7 @@ pub enum What {
 
     // ---- between client and member; `call` numbers calls of the whole run ----
     /// A client sent a request to a member.
+    #[serde(skip)]
     Sent {
         /// The call.
         call: u64,
@@ -96,13 +101,15 @@ pub enum What {
         request: Arc<Request>,
     },
     /// The network lost one leg of a call, or doubled it.
+    #[serde(skip)]
     Network {
         /// The call.
         call: u64,
         /// What the network did: `request lost`, `answer lost`, `request doubled`.
-        did: &'static str,
+        did: Word,
     },
     /// The client has the answer.
+    #[serde(skip)]
     Answered {
         /// The call.
         call: u64,
@@ -110,11 +117,13 @@ pub enum What {
         outcome: Result<Arc<Response>, Status>,
     },
     /// The client stopped waiting for the answer.
+    #[serde(skip)]
     GaveUp {
         /// The call.
         call: u64,
     },
     /// A watch was opened at a member; `watch` numbers raw watches of the whole run.
+    #[serde(skip)]
     WatchSent {
         /// The watch.
         watch: u64,
@@ -124,17 +133,19 @@ pub enum What {
         request: Arc<tenure::kv::WatchRequest>,
     },
     /// The client received a message of a watch.
+    #[serde(skip)]
     WatchTold {
         /// The watch.
         watch: u64,
         /// `created`, `events`, `progress`, `compacted`, `canceled`.
-        kind: &'static str,
+        kind: Word,
         /// The store's revision as the message says it.
         revision: i64,
         /// The events.
         events: Vec<Event>,
     },
     /// The stream of a watch broke.
+    #[serde(skip)]
     WatchBroke {
         /// The watch.
         watch: u64,
@@ -178,6 +189,7 @@ pub enum What {
     /// A member that was removed has ended.
     Left,
     /// A write was committed: this is the one order of all writes. Recorded once, by the member that committed first.
+    #[serde(skip)]
     Committed {
         /// The store's revision after it.
         revision: i64,
@@ -215,7 +227,8 @@ pub enum What {
         /// The session's lease.
         lease: i64,
         /// How: `lock`, `try_lock`, `lock_timeout`, `campaign`, ...
-        how: &'static str,
+        #[serde(deserialize_with = "known_word")]
+        how: Word,
         /// The time limit that the primitive is given; 0 for a try.
         limit_ms: Option<u64>,
         /// Which of its client's programs asks.
@@ -309,6 +322,7 @@ pub enum What {
     },
     /// A client of kind `etcd` asks something of etcd through the library's backend; `op` numbers what is asked so in the
     /// whole run.
+    #[serde(skip)]
     Calls {
         /// The operation.
         op: u64,
@@ -316,6 +330,7 @@ pub enum What {
         request: Arc<Request>,
     },
     /// The backend has come to an end with it.
+    #[serde(skip)]
     Returned {
         /// The operation.
         op: u64,
@@ -323,6 +338,7 @@ pub enum What {
         end: CallEnd,
     },
     /// A client of kind `etcd` opens a watch that resumes by itself; `stream` numbers these in the whole run.
+    #[serde(skip)]
     StreamOpened {
         /// The stream.
         stream: u64,
@@ -330,6 +346,7 @@ pub enum What {
         request: Arc<tenure::kv::WatchRequest>,
     },
     /// It tells its client something.
+    #[serde(skip)]
     StreamSaid {
         /// The stream.
         stream: u64,
@@ -337,12 +354,29 @@ pub enum What {
         says: WatchSays,
     },
     /// It ended, or its client closed it.
+    #[serde(skip)]
     StreamClosed {
         /// The stream.
         stream: u64,
     },
     /// Something worth reading in a replay, of no meaning to a checker.
     Note(String),
+}
+
+/// A word of the program's own. (Serde takes a reference that it sees for one into what is read.)
+pub type Word = &'static str;
+
+/// A word of the program's own that was written down by another process of it. There are few, and each is kept once.
+fn known_word<'de, D: Deserializer<'de>>(from: D) -> Result<&'static str, D::Error> {
+    static WORDS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let word = String::deserialize(from)?;
+    let mut words = WORDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = words.get(word.as_str()).copied();
+    Ok(known.unwrap_or_else(|| {
+        let word: &'static str = word.leak();
+        words.insert(word);
+        word
+    }))
 }
 
 /// How an operation through the library's backend ended: as `tenure::CallError` has it.

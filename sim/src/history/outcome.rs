@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tenure::{Error, Refusal};
 
 use super::Holding;
 
 /// Why something that was asked of a primitive or a session did not come true.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Failure {
     /// The client gave it up by dropping the future.
     Cancelled,
@@ -83,7 +84,7 @@ impl fmt::Display for Failure {
 }
 
 /// Why etcd refused an operation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Refused {
     /// The revision is compacted.
     Compacted,
@@ -122,7 +123,7 @@ impl fmt::Display for Refused {
 }
 
 /// How a session ended on its client's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SessionEnd {
     /// Its owner closed it.
     Closed,
@@ -143,7 +144,7 @@ impl fmt::Display for SessionEnd {
 }
 
 /// By what a holder learned that its tenure is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Telling {
     /// `lost()` resolved; and what `is_held()` said at that very moment.
     Lost {
@@ -155,7 +156,7 @@ pub enum Telling {
 }
 
 /// What a guard says of itself at the moment of its grant, as far as it can be asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GuardSays {
     /// Its key in etcd.
     pub key: Option<Vec<u8>>,
@@ -165,7 +166,7 @@ pub struct GuardSays {
 
 /// Something that a client does with the library beside asking for a tenure and giving it back. It is begun and comes to
 /// an end, with other steps between.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Deed {
     /// A transaction guarded by a tenure.
     Txn {
@@ -206,7 +207,7 @@ pub enum Deed {
 }
 
 /// How a [`Deed`] ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DeedEnd {
     /// The transaction was committed at this revision.
     Committed {
@@ -224,7 +225,7 @@ pub enum DeedEnd {
 }
 
 /// A leader as the library tells it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SeenLeader {
     /// Its key.
     pub key: Vec<u8>,

@@ -46,7 +46,7 @@ impl Cluster {
         for member in 0..options.members {
             let (own, before) = (Ports::take()?, Port::take()?);
             peers.push(before.url("http"));
-            cluster._proxies.push(Proxy::start(&cluster.links, member, before, own.peer.number)?);
+            cluster._proxies.push(Proxy::start(&cluster.links, None, member, before, own.peer.number)?);
             ports.push(own);
         }
         let initial: Vec<String> =
@@ -62,6 +62,22 @@ impl Cluster {
     /// The client endpoint of every member.
     pub fn endpoints(&self) -> Vec<String> {
         self.members.iter().map(Server::endpoint).collect()
+    }
+
+    /// Client endpoints for one client alone, one for each member, whose links can be cut: [`Cluster::cut`] and
+    /// [`Cluster::heal`] know the client as `number`, which must be above all members' and belong to no other client.
+    ///
+    /// # Errors
+    /// If there are no ports left.
+    pub fn ways_for_client(&mut self, number: usize) -> Result<Vec<String>, RealError> {
+        let mut endpoints = Vec::new();
+        for (member, server) in self.members.iter().enumerate() {
+            let port = Port::take()?;
+            endpoints.push(port.url("http"));
+            let proxy = Proxy::start(&self.links, Some(number), member, port, server.client_port())?;
+            self._proxies.push(proxy);
+        }
+        Ok(endpoints)
     }
 
     /// A member.

@@ -17,6 +17,7 @@ use std::time::Duration;
 pub use binary::{DEFAULT_VERSION, VERSIONS, binary};
 pub use cluster::{Cluster, ClusterOptions};
 pub use server::{Server, ServerOptions};
+pub(crate) use spawn::spawn;
 
 /// Why a real etcd could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +62,7 @@ pub enum RealError {
 }
 
 impl RealError {
-    fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
@@ -88,6 +89,6 @@ fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
 
 /// Runs `work` on a thread of its own.
 #[allow(clippy::disallowed_methods, reason = "real sockets are read by real threads")]
-fn thread(work: impl FnOnce() + Send + 'static) {
+pub(crate) fn thread(work: impl FnOnce() + Send + 'static) {
     std::thread::spawn(work);
 }

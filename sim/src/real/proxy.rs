@@ -85,9 +85,11 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on `port` for connections to `member`, which itself listens on `target`.
+    /// Listens on `port` for connections to `member`, which itself listens on `target`. All are `dialer`'s; if that is not
+    /// given, each is of the member whose process holds its other end.
     pub(super) fn start(
         links: &Arc<Links>,
+        dialer: Option<usize>,
         member: usize,
         port: Port,
         target: u16,
@@ -104,7 +106,7 @@ impl Proxy {
                 let links = Arc::clone(&links);
                 thread(move || {
                     // One that has hung up already, or is none of ours, is dropped.
-                    if let Some(dialer) = links.dialer(from, address) {
+                    if let Some(dialer) = dialer.or_else(|| links.dialer(from, address)) {
                         connect(&links, dialer, member, dialed, target);
                     }
                 });

@@ -134,6 +134,11 @@ impl Server {
         self.ports.client.url(&self.scheme)
     }
 
+    /// The port of the client endpoint.
+    pub(super) fn client_port(&self) -> u16 {
+        self.ports.client.number
+    }
+
     /// The process's id; that of the last one if it was killed.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -20,7 +20,7 @@ static STARTER: LazyLock<Mutex<Sender<Order>>> = LazyLock::new(|| {
 });
 
 /// Starts `command`.
-pub(super) fn spawn(mut command: Command) -> std::io::Result<Child> {
+pub(crate) fn spawn(mut command: Command) -> std::io::Result<Child> {
     die_with_parent(&mut command);
     let (done, child) = channel();
     let gone = |_| std::io::Error::other("the starter thread is gone");

@@ -123,14 +123,15 @@ async fn live(
 
 /// A fault begins or ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Change {
-    at_ms: u64,
+pub(crate) struct Change {
+    pub(crate) at_ms: u64,
     // Ends come before beginnings of the same instant.
-    begins: bool,
-    index: usize,
+    pub(crate) begins: bool,
+    pub(crate) index: usize,
 }
 
-fn changes(plan: &Plan) -> Vec<Change> {
+/// When the faults of a plan begin and end, in order, as far as the calm.
+pub(crate) fn changes(plan: &Plan) -> Vec<Change> {
     let mut changes: Vec<_> = plan
         .faults
         .iter()

@@ -29,6 +29,16 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// The breaches, if any invariant broke.
+    pub fn violations(&self) -> &[Violation] {
+        match self {
+            Self::Broken { violations } => violations,
+            Self::Green | Self::Panic { .. } => &[],
+        }
+    }
+}
+
 /// What remains of a run once it is judged.
 #[derive(Clone, Debug)]
 pub struct SeedReport {

@@ -15,6 +15,7 @@ mod stopwatch;
 
 pub use campaign::{Campaign, CampaignOptions, Difference, Failure, Seen};
 pub use capsule::Capsule;
+pub(crate) use execute::changes;
 pub use execute::{Run, execute};
 pub(crate) use judge::first_violation;
 pub use judge::{SeedReport, Verdict, evidence, judge};

@@ -43,6 +43,12 @@ impl Beliefs {
         (Registered { beliefs: self.clone(), id }, believers)
     }
 
+    /// The holdings that are believed in at this moment.
+    pub(super) fn believed(&self) -> Vec<Holding> {
+        let live: Vec<_> = self.lock().live.values().cloned().collect();
+        live.into_iter().filter_map(|(holding, believes)| believes().then_some(holding)).collect()
+    }
+
     /// The holdings of a client that crashed are nobody's belief any more.
     pub(super) fn forget(&self, client: u32) {
         let mut inner = self.lock();

@@ -15,6 +15,7 @@ mod shared;
 mod stage;
 
 pub use client::{live, program_of};
+pub(crate) use resource::Highest;
 pub use resource::SimulatedResource;
 pub use shared::Shared;
 pub use stage::{Process, Resource, Stage};

@@ -13,6 +13,7 @@ use super::plain::Registers;
 use super::primitive::Primitive;
 use super::program::PrimitiveKind;
 use super::stage::Resource;
+use crate::history::Holding;
 use crate::plan::Plan;
 use crate::planted::{Bug, Planted, idle, refusing};
 
@@ -51,6 +52,22 @@ impl Shared {
             next,
             panic: Mutex::new(None),
         }
+    }
+
+    /// As seen from one process of a real round: it goes on behind so many operations of each of its programs, and what it
+    /// numbers begins after `numbered_from`.
+    #[must_use]
+    pub fn resumed(mut self, client: usize, done: &[usize], numbered_from: u64) -> Self {
+        self.next[client] = done.iter().map(|&done| AtomicUsize::new(done)).collect();
+        for number in [&mut self.tickets, &mut self.observers, &mut self.deeds] {
+            *number = AtomicU64::new(numbered_from);
+        }
+        self
+    }
+
+    /// What is held at this moment by whoever believes so.
+    pub fn believed(&self) -> Vec<Holding> {
+        self.beliefs.believed()
     }
 
     /// The panic of a client's program, if one panicked.
