@@ -27,7 +27,9 @@ fn every_planted_bug_is_caught_by_the_invariant_that_names_it() {
         assert!(scenario.invariants.iter().any(|name| name == planted.invariant), "{}", planted.name);
         let caught = (0..SEEDS).find(|&seed| match report(&scenario, seed, Some(planted)).verdict {
             Verdict::Green => false,
-            Verdict::Panic { message } => panic!("{} panics at seed {seed}: {message}", planted.name),
+            Verdict::Panic { message } | Verdict::RanAway { message } => {
+                panic!("{} at seed {seed}: {message}", planted.name)
+            }
             Verdict::Broken { violations } => {
                 violations.iter().any(|violation| violation.invariant == planted.invariant)
             }
@@ -71,7 +73,7 @@ fn the_faults_of_an_old_release_of_etcd_are_found_and_no_others() {
     for seed in 0..600 {
         match report(&scenario, seed, None).verdict {
             Verdict::Green => {}
-            Verdict::Panic { message } => panic!("seed {seed}: {message}"),
+            Verdict::Panic { message } | Verdict::RanAway { message } => panic!("seed {seed}: {message}"),
             Verdict::Broken { violations } => {
                 found.extend(violations.into_iter().map(|violation| violation.invariant));
             }

@@ -243,7 +243,7 @@ fn noticed_by(document: &Value) -> Option<String> {
     if campaign["differences"].get(0).is_some() {
         return Some("two runs of a seed differ".to_owned());
     }
-    let missed = campaign["missed_marks"].as_array()?;
-    let missed: Vec<&str> = missed.iter().filter_map(|mark| mark.as_str()).collect();
+    let lists = ["missed_marks", "rarer_marks"].map(|list| campaign[list].as_array());
+    let missed: Vec<&str> = lists.into_iter().flatten().flatten().filter_map(Value::as_str).collect();
     (!missed.is_empty()).then(|| format!("missed: {}", missed.join("; ")))
 }

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use tenure::kv::{Event, EventKind, Request};
 
 use super::causes::Causes;
+use super::lateness::Lateness;
 use super::order::Order;
 use super::plain::Plain;
+use super::registers::Registers;
 use super::reigns::{Reigns, reigns};
 use super::robbed::{Robbed, robbed};
+use super::silent::Silent;
 use crate::history::{Deed, DeedEnd, History, Holding, Kind, What};
 use crate::node::Node;
 
@@ -208,6 +211,9 @@ pub struct Evidence<'a> {
     order: OnceCell<Order<'a>>,
     causes: OnceCell<Causes<'a>>,
     reigns: OnceCell<BTreeMap<Vec<u8>, Reigns>>,
+    registers: OnceCell<Registers>,
+    lateness: Lateness,
+    pub(super) silent: Silent,
 }
 
 /// The line a contender's key stands in: the key without its last part, so the name of a mutex or an election.
@@ -239,12 +245,18 @@ impl<'a> Evidence<'a> {
             order: OnceCell::new(),
             causes: OnceCell::new(),
             reigns: OnceCell::new(),
+            registers: OnceCell::new(),
+            lateness: Lateness::default(),
+            silent: Silent::default(),
         };
         for (index, step) in history.steps.iter().enumerate() {
             let now = Moment { step: index, at_ns: step.at_ns };
             match step.node {
                 Node::Client(client) => evidence.client_step(client, now, &step.what),
-                Node::Member(_) | Node::World => evidence.world_step(now, &step.what),
+                Node::Member(_) | Node::World => {
+                    evidence.silent.step(index, step.node, &step.what);
+                    evidence.world_step(now, &step.what);
+                }
             }
         }
         if bounds.robs {
@@ -254,6 +266,7 @@ impl<'a> Evidence<'a> {
     }
 
     fn world_step(&mut self, now: Moment, what: &What) {
+        self.lateness.step(now.at_ns, what);
         match what {
             What::Calm => self.calm = Some(now),
             What::Leads { .. } => self.leads.push(now.at_ns),
@@ -425,6 +438,11 @@ impl<'a> Evidence<'a> {
         self.causes.get_or_init(|| Causes::of(self))
     }
 
+    /// What clients did to each register.
+    pub(super) fn registers(&self) -> &Registers {
+        self.registers.get_or_init(|| Registers::of(self))
+    }
+
     /// Who led when, by line.
     pub(super) fn reigns(&self) -> &BTreeMap<Vec<u8>, Reigns> {
         self.reigns.get_or_init(|| reigns(self.history))
@@ -447,9 +465,11 @@ impl<'a> Evidence<'a> {
     }
 
     /// When the keys of a session that ended must be gone: its TTL, the election timeout and a second after its
-    /// end, the calm, or the last change of leader, whichever is latest (a new leader gives every lease more time).
+    /// end, the calm, the arrival of a renewal that it had sent, or the last change of leader, whichever is latest (a new
+    /// leader gives every lease more time).
     pub fn gone_by_ns(&self, session: &SessionLife) -> Option<u64> {
-        let base = session.ended?.at_ns.max(self.calm?.at_ns);
+        let ended_ns = session.ended?.at_ns;
+        let base = self.calm?.at_ns.max(ended_ns + self.lateness.at_ns(ended_ns));
         let within = self.grace_ns(session);
         // Each change of leader before the deadline moves it.
         Some(

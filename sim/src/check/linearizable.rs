@@ -1,317 +1,304 @@
 //! `linearizable`: all linearizable operations on one key can be put into one order, each somewhere between its call and its
 //! return, in which they are right for a register. Judged by `todc-utils`' search (Wing, Gong and Lowe's), which knows
-//! nothing of revisions, members or how this simulator works: only calls, returns and values.
+//! nothing of revisions, members or how this simulator works: only calls, returns and values (see `registers`).
 //!
-//! The keys are registers that nobody but clients writes, each value once. A transaction on two registers is taken for an
-//! operation on each: what is right for both together is right for each (not the other way round; `true-answers`
-//! looks at the whole).
-//!
-//! The search wants every operation to return. One of unknown outcome returns at the end of the history, and is right in
-//! every state: so it may take effect at any time after its call or, as the last of all, where nobody can tell whether it
-//! took effect or not. That holds for a write, a deletion and a compare-and-set alike. Reads without an answer
-//! are left out. So are writes that were never committed: they only widen the search, and one that is
-//! seen nevertheless is found, since nobody wrote it.
+//! The search takes exponential time in the worst case, so a long history is cut into windows wherever no operation is
+//! open: every order keeps those before such a moment before those behind it. What the register can be there, all its
+//! states that some order of the window ends in, is what the next window begins with; so nothing is lost by the cut. A
+//! window in which more than [`MOST_OPERATIONS`] are never all over is judged up to so many, and the next begins with a
+//! register that may be anything. [`judged`] says how many operations were not judged for that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use tenure::kv::{
-    Compare, CompareOp, CompareTarget, KeyValue, Op, OpResponse, Request, Response, Shown, Txn,
-};
+use serde::{Deserialize, Serialize};
+use tenure::kv::Shown;
 use todc_utils::{Action, History, Specification, WGLChecker};
 
-use super::{Breach, Evidence, Operation};
-use crate::history::{CallEnd, Refused, What};
-use crate::workload::plain::REGISTERS;
+use super::registers::{Interval, Seen, State};
+use super::{Breach, Evidence};
 
-/// At most so many operations of one key are judged, the first ones: the search takes exponential time in the worst case.
+/// At most so many operations of one window are judged, the first ones.
 const MOST_OPERATIONS: usize = 56;
-/// At most so many of them of unknown outcome.
-const MOST_UNKNOWN: usize = 8;
 
-/// A register's state: its value, or that its key is not there.
-type State = Option<Vec<u8>>;
+/// How much of what clients did to registers was judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// Operations on one register.
+    pub operations: u64,
+    /// Those of them that were judged.
+    pub judged: u64,
+    /// Registers.
+    pub keys: u64,
+    /// Those of them some of whose operations were not judged.
+    pub cut_short: u64,
+}
 
-/// What is known of an operation on one register.
-#[derive(Clone, Debug, Default)]
-struct Seen {
-    /// It found this.
-    found: Option<State>,
-    /// It did not find this.
-    found_other_than: Option<State>,
-    /// It found a key, or none.
-    found_key: Option<bool>,
-    /// It changed the register only if it found this.
-    only_if: Option<State>,
-    /// It changed the register to this.
-    becomes: Option<State>,
+impl Judged {
+    /// Adds another seed's.
+    pub fn add(&mut self, other: Self) {
+        self.operations += other.operations;
+        self.judged += other.judged;
+        self.keys += other.keys;
+        self.cut_short += other.cut_short;
+    }
+}
+
+/// How much of a history is judged.
+pub fn judged(evidence: &Evidence<'_>) -> Judged {
+    let mut sum = Judged::default();
+    for intervals in evidence.registers().intervals.values() {
+        let judged: usize = windows(intervals).map(|window| window.len().min(MOST_OPERATIONS)).sum();
+        sum.add(Judged {
+            operations: intervals.len() as u64,
+            judged: judged as u64,
+            keys: 1,
+            cut_short: u64::from(judged < intervals.len()),
+        });
+    }
+    sum
+}
+
+pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
+    let registers = evidence.registers().intervals.iter();
+    registers.filter_map(|(key, intervals)| judge(key, intervals)).min_by_key(|breach| breach.step)
+}
+
+fn judge(key: &[u8], intervals: &[Interval]) -> Option<Breach> {
+    let mut states: BTreeSet<Known> = [Some(None)].into();
+    for window in windows(intervals) {
+        if window.len() > MOST_OPERATIONS {
+            // What is called later may take effect before something that is judged is over: it is not judged either.
+            let until = window[MOST_OPERATIONS].called;
+            if !states.iter().any(|from| is_linearizable(from, window, until, None)) {
+                return Some(breach(key, intervals, window, &states, until));
+            }
+            states = [None].into();
+            continue;
+        }
+        let after = states_after(&states, window);
+        if after.is_empty() {
+            return Some(breach(key, intervals, window, &states, usize::MAX));
+        }
+        states = after;
+    }
+    None
+}
+
+/// The first return up to which no order is left.
+fn breach(
+    key: &[u8],
+    intervals: &[Interval],
+    window: &[Interval],
+    states: &BTreeSet<Known>,
+    until: usize,
+) -> Breach {
+    let mut ends: Vec<usize> = window.iter().map(|one| one.over).filter(|&over| over < until).collect();
+    ends.sort_unstable();
+    // If there is no order up to a return, there is none up to a later one.
+    let first = ends.partition_point(|&over| {
+        states.iter().any(|from| is_linearizable(from, window, over.saturating_add(1), None))
+    });
+    let step = ends.get(first).or(ends.last()).copied().unwrap_or_default();
+    let detail = format!(
+        "no order of the operations on {} explains the answers up to here ({} operations)",
+        Shown(key),
+        intervals.iter().filter(|one| one.called < step).count()
+    );
+    Breach { step, detail }
+}
+
+/// Cuts the operations, which are in order of their calls, wherever all that were called before are over.
+fn windows(intervals: &[Interval]) -> impl Iterator<Item = &[Interval]> {
+    let mut rest = intervals;
+    std::iter::from_fn(move || {
+        let mut over = rest.first()?.over;
+        let inside = rest.iter().take_while(|one| {
+            let is_inside = one.called <= over;
+            over = over.max(one.over);
+            is_inside
+        });
+        let (window, behind) = rest.split_at(inside.count());
+        rest = behind;
+        Some(window)
+    })
+}
+
+/// The states that a window can end in, from one of these: all of those that some order of it gives.
+fn states_after(before: &BTreeSet<Known>, window: &[Interval]) -> BTreeSet<Known> {
+    if let [one] = window {
+        let after = before.iter().map(|state| Register::apply(&Step::Operation(one.seen.clone()), state));
+        return after.filter(|(is_right, _)| *is_right).map(|(_, state)| state).collect();
+    }
+    let written = window.iter().filter_map(|one| one.seen.becomes.clone().map(Some));
+    let found = window.iter().filter_map(|one| one.seen.found.clone().map(Some));
+    let candidates: BTreeSet<Known> = before.iter().cloned().chain(written).chain(found).collect();
+    candidates
+        .into_iter()
+        .filter(|to| before.iter().any(|from| is_linearizable(from, window, usize::MAX, Some(to))))
+        .collect()
+}
+
+/// What is known of a register: its state, or nothing.
+type Known = Option<State>;
+
+/// What the search puts into an order.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The window begins: the register is this.
+    Begins(Known),
+    Operation(Seen),
+    /// The window ends: the register is exactly this.
+    Ends(Known),
 }
 
 /// A register that is compared, written and deleted.
 struct Register;
 
 impl Specification for Register {
-    type State = State;
-    type Operation = Seen;
+    type State = Known;
+    type Operation = Step;
 
-    fn init() -> State {
-        None
+    fn init() -> Known {
+        Some(None)
     }
 
-    fn apply(seen: &Seen, state: &State) -> (bool, State) {
-        let right = seen.found.as_ref().is_none_or(|found| found == state)
-            && seen.found_other_than.as_ref().is_none_or(|other| other != state)
-            && seen.found_key.is_none_or(|there| there == state.is_some());
+    fn apply(step: &Step, state: &Known) -> (bool, Known) {
+        let seen = match step {
+            Step::Begins(from) => return (true, from.clone()),
+            Step::Ends(to) => return (to == state, state.clone()),
+            Step::Operation(seen) => seen,
+        };
+        let Some(known) = state else { return (true, after_anything(seen)) };
+        let right = seen.found.as_ref().is_none_or(|found| found == known)
+            && seen.found_other_than.as_ref().is_none_or(|other| other != known)
+            && seen.found_key.is_none_or(|there| there == known.is_some());
         if !right {
             return (false, state.clone());
         }
-        let takes_effect = seen.only_if.as_ref().is_none_or(|wanted| wanted == state);
-        let after = seen.becomes.as_ref().filter(|_| takes_effect).unwrap_or(state);
-        (true, after.clone())
+        let takes_effect = seen.only_if.as_ref().is_none_or(|wanted| wanted == known);
+        let after = seen.becomes.as_ref().filter(|_| takes_effect).unwrap_or(known);
+        (true, Some(after.clone()))
     }
 }
 
-/// One operation on one register.
-#[derive(Clone, Debug)]
-struct Interval {
-    called: usize,
-    /// `None`: its outcome is not known.
-    returned: Option<usize>,
-    seen: Seen,
-    /// What is left of it if it has not returned.
-    unknown: Option<Seen>,
+/// What is known of a register behind an operation if nothing was before.
+fn after_anything(seen: &Seen) -> Known {
+    match (&seen.becomes, &seen.only_if) {
+        (Some(becomes), None) => Some(becomes.clone()),
+        // Whether it took effect is not known.
+        (Some(_), Some(_)) => None,
+        (None, _) if seen.found_key == Some(false) => Some(None),
+        (None, _) => seen.found.clone(),
+    }
 }
 
-pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
-    let registers = Registers::of(evidence);
-    registers.intervals.iter().filter_map(|(key, intervals)| judge(key, intervals)).min_by_key(|b| b.step)
-}
-
-/// Finds the first return after which no order is left.
-fn judge(key: &[u8], intervals: &[Interval]) -> Option<Breach> {
-    let until = horizon(intervals);
-    if is_linearizable(intervals, until) {
-        return None;
+/// Whether there is an order of what is known of a window before a step, from one state and, if asked for, to another.
+fn is_linearizable(from: &Known, window: &[Interval], until: usize, to: Option<&Known>) -> bool {
+    let mut ends: Vec<(usize, usize, Action<Step>)> = Vec::new();
+    for (process, one) in window.iter().enumerate().filter(|(_, one)| one.called < until) {
+        let over = Some(one.over).filter(|&over| over < until);
+        let Some(seen) = (if over.is_some() { Some(&one.seen) } else { one.open.as_ref() }) else { continue };
+        ends.push((one.called, process, Action::Call(Step::Operation(seen.clone()))));
+        ends.push((over.unwrap_or(usize::MAX), process, Action::Response(Step::Operation(seen.clone()))));
     }
-    let mut returns: Vec<usize> =
-        intervals.iter().filter_map(|one| one.returned).filter(|&returned| returned < until).collect();
-    returns.sort_unstable();
-    // If there is no order up to a return, there is none up to a later one.
-    let first = returns.partition_point(|&returned| is_linearizable(intervals, returned + 1));
-    let step = returns.get(first).copied()?;
-    let detail = format!(
-        "no order of the operations on {} explains the answers up to here ({} operations)",
-        Shown(key),
-        intervals.iter().filter(|one| one.called < step).count()
-    );
-    Some(Breach { step, detail })
-}
-
-/// The step up to which the search is cheap.
-fn horizon(intervals: &[Interval]) -> usize {
-    let mut unknown = 0;
-    for (count, one) in intervals.iter().enumerate() {
-        unknown += usize::from(one.returned.is_none());
-        if count >= MOST_OPERATIONS || unknown > MOST_UNKNOWN {
-            return one.called;
-        }
-    }
-    usize::MAX
-}
-
-/// Whether there is an order of what is known before a step.
-fn is_linearizable(intervals: &[Interval], until: usize) -> bool {
-    let mut ends: Vec<(usize, usize, Action<Seen>)> = Vec::new();
-    for (process, one) in intervals.iter().enumerate().filter(|(_, one)| one.called < until) {
-        let returned = one.returned.filter(|&returned| returned < until);
-        let seen = if returned.is_some() { Some(&one.seen) } else { one.unknown.as_ref() };
-        let Some(seen) = seen else { continue };
-        ends.push((one.called, process, Action::Call(seen.clone())));
-        ends.push((returned.unwrap_or(usize::MAX), process, Action::Response(seen.clone())));
-    }
-    if ends.is_empty() {
-        return true;
-    }
-    ends.sort_by_key(|(step, process, _)| (*step, *process));
-    let actions = ends.into_iter().map(|(_, process, action)| (process, action)).collect();
+    // A call at the step of a return may still come before it.
+    ends.sort_by_key(|(step, process, action)| (*step, matches!(action, Action::Response(_)), *process));
+    let at_once = |process: usize, step: Step| {
+        [(process, Action::Call(step.clone())), (process, Action::Response(step))]
+    };
+    let begins = at_once(window.len(), Step::Begins(from.clone()));
+    let ends = ends.into_iter().map(|(_, process, action)| (process, action));
+    let to = to.map(|to| at_once(window.len() + 1, Step::Ends(to.clone())));
+    let actions = begins.into_iter().chain(ends).chain(to.into_iter().flatten()).collect();
     WGLChecker::<Register>::is_linearizable(History::from_actions(actions))
-}
-
-/// The operations on each register, in order of their calls.
-#[derive(Default)]
-struct Registers {
-    intervals: BTreeMap<Vec<u8>, Vec<Interval>>,
-    /// Which value a key had at which revision, as far as clients were told: what a comparison of revisions means.
-    values: BTreeMap<(Vec<u8>, i64), Vec<u8>>,
-    /// The requests of writes that were committed.
-    committed: BTreeSet<Vec<u8>>,
-}
-
-impl Registers {
-    fn of(evidence: &Evidence<'_>) -> Self {
-        let mut registers = Self::default();
-        for step in &evidence.history.steps {
-            if let What::Committed { events, .. } = &step.what {
-                registers.committed.extend(events.iter().map(|event| event.kv.value.clone()));
-            }
-        }
-        for operation in evidence.plain.operations.values() {
-            if let Some((_, CallEnd::Answered(response))) = operation.ended {
-                registers.learn(operation.request, response);
-            }
-        }
-        for operation in evidence.plain.operations.values() {
-            registers.add(operation);
-        }
-        registers
-    }
-
-    fn learn(&mut self, request: &Request, response: &Response) {
-        match (request, response) {
-            (_, Response::Range(read)) => self.learn_keys(&read.kvs),
-            (Request::Put(put), Response::Put(done)) => {
-                self.values.insert((put.key.clone(), done.header.revision), put.value.clone());
-            }
-            (Request::Txn(txn), Response::Txn(done)) => {
-                let branch = if done.succeeded { &txn.success } else { &txn.failure };
-                for (op, response) in branch.iter().zip(&done.responses) {
-                    match (op, response) {
-                        (_, OpResponse::Range(read)) => self.learn_keys(&read.kvs),
-                        (Op::Put(put), _) => {
-                            self.values.insert((put.key.clone(), done.header.revision), put.value.clone());
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn learn_keys(&mut self, kvs: &[KeyValue]) {
-        for kv in kvs {
-            self.values.insert((kv.key.clone(), kv.mod_revision), kv.value.clone());
-        }
-    }
-
-    fn add(&mut self, operation: &Operation<'_>) {
-        let (returned, response) = match operation.ended {
-            Some((at, CallEnd::Answered(response))) => (Some(at.step), Some(&**response)),
-            None | Some((_, CallEnd::Maybe(_) | CallEnd::Refused(Refused::NoSpace))) => (None, None),
-            Some((_, CallEnd::NotApplied(_) | CallEnd::Refused(_))) => return,
-        };
-        for (key, seen, unknown) in self.parts(operation.request, response) {
-            let uncommitted = |seen: &Seen| match &seen.becomes {
-                Some(Some(value)) => !self.committed.contains(value),
-                _ => false,
-            };
-            let unknown = unknown.filter(|seen| returned.is_some() || !uncommitted(seen));
-            if returned.is_none() && unknown.is_none() || !key.starts_with(REGISTERS.as_bytes()) {
-                continue;
-            }
-            let called = operation.called.step;
-            self.intervals.entry(key).or_default().push(Interval { called, returned, seen, unknown });
-        }
-    }
-
-    /// What an operation is to each register: as its answer has it, and without an answer.
-    fn parts(&self, request: &Request, response: Option<&Response>) -> Vec<(Vec<u8>, Seen, Option<Seen>)> {
-        match request {
-            Request::Range(range) if is_plain_read(range) => {
-                let Some(Response::Range(read)) = response else { return Vec::new() };
-                vec![(range.key.clone(), found(&read.kvs), None)]
-            }
-            Request::Put(put) => {
-                let write = writes(Some(put.value.clone()));
-                vec![(put.key.clone(), write.clone(), Some(write))]
-            }
-            Request::Delete(delete) if delete.range_end.is_empty() => {
-                let deletion = writes(None);
-                let found_key = match response {
-                    Some(Response::Delete(done)) => Some(done.deleted > 0),
-                    _ => None,
-                };
-                vec![(delete.key.clone(), Seen { found_key, ..deletion.clone() }, Some(deletion))]
-            }
-            Request::Txn(txn) => self.txn_parts(txn, response),
-            _ => Vec::new(),
-        }
-    }
-
-    fn txn_parts(&self, txn: &Txn, response: Option<&Response>) -> Vec<(Vec<u8>, Seen, Option<Seen>)> {
-        let mut parts: BTreeMap<&[u8], (Seen, Seen)> = BTreeMap::new();
-        let answer = match response {
-            Some(Response::Txn(answer)) => Some(answer),
-            _ => None,
-        };
-        for op in &txn.success {
-            let (key, becomes) = match op {
-                Op::Put(put) => (&put.key, Some(put.value.clone())),
-                Op::Delete(delete) => (&delete.key, None),
-                Op::Range(_) | Op::Txn(_) => continue,
-            };
-            let (seen, unknown) = parts.entry(key).or_default();
-            unknown.becomes = Some(becomes.clone());
-            if answer.is_some_and(|answer| answer.succeeded) {
-                seen.becomes = Some(becomes);
-            }
-        }
-        for compare in &txn.compares {
-            let Some(wanted) = self.wanted(compare) else { continue };
-            let (seen, unknown) = parts.entry(&compare.key).or_default();
-            unknown.only_if = Some(wanted.clone());
-            match answer {
-                Some(answer) if answer.succeeded => seen.found = Some(wanted),
-                // Of several conditions it may be another that did not hold.
-                Some(_) if txn.compares.len() == 1 => seen.found_other_than = Some(wanted),
-                _ => {}
-            }
-        }
-        let read = answer.map_or(&[][..], |answer| &answer.responses);
-        let branch = if answer.is_some_and(|answer| answer.succeeded) { &txn.success } else { &txn.failure };
-        for (op, response) in branch.iter().zip(read) {
-            if let (Op::Range(range), OpResponse::Range(read)) = (op, response) {
-                parts.entry(&range.key).or_default().0.found = found(&read.kvs).found;
-            }
-        }
-        let parts = parts.into_iter();
-        parts
-            .map(|(key, (seen, unknown))| {
-                let changes = unknown.becomes.is_some();
-                (key.to_vec(), seen, changes.then_some(unknown))
-            })
-            .collect()
-    }
-
-    /// The state that a comparison asks for.
-    fn wanted(&self, compare: &Compare) -> Option<State> {
-        match (&compare.target, compare.op) {
-            (CompareTarget::Create(0) | CompareTarget::Mod(0), CompareOp::Equal) => Some(None),
-            (CompareTarget::Value(value), CompareOp::Equal) => Some(Some(value.clone())),
-            (CompareTarget::Mod(revision), CompareOp::Equal) => {
-                self.values.get(&(compare.key.clone(), *revision)).map(|value| Some(value.clone()))
-            }
-            _ => None,
-        }
-    }
-}
-
-fn is_plain_read(range: &tenure::kv::Range) -> bool {
-    range.range_end.is_empty() && !range.serializable && range.revision == 0
-}
-
-fn found(kvs: &[KeyValue]) -> Seen {
-    Seen { found: Some(kvs.first().map(|kv| kv.value.clone())), ..Seen::default() }
-}
-
-fn writes(state: State) -> Seen {
-    Seen { becomes: Some(state), ..Seen::default() }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
     use crate::check::script_plain::PlainScript;
 
     const KEY: &str = "registers/0/0";
+
+    /// Operations on one register that overlap in all ways, some of them wrong.
+    fn overlapping() -> impl Strategy<Value = Vec<Interval>> {
+        let value = prop_oneof![Just(None), (0..3_u8).prop_map(|value| Some(vec![value]))];
+        let seen = (value.clone(), value, 0..5_u8).prop_map(|(one, other, kind)| match kind {
+            0 => Seen { found: Some(one), ..Seen::default() },
+            1 => Seen { found_other_than: Some(one), ..Seen::default() },
+            2 => Seen { found: Some(one), becomes: Some(other), ..Seen::default() },
+            3 => Seen { only_if: Some(one), becomes: Some(other), ..Seen::default() },
+            _ => Seen { becomes: Some(one), ..Seen::default() },
+        });
+        let one = (1..4_usize, 1..7_usize, seen);
+        prop::collection::vec(one, 1..9).prop_map(|all| {
+            let mut called = 0;
+            let intervals = all.into_iter().map(|(gap, length, seen)| {
+                called += gap;
+                let open = seen.becomes.is_some().then(|| seen.clone());
+                Interval { called, over: called + length, seen, open }
+            });
+            intervals.collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn windows_say_what_one_search_over_all_says(intervals in overlapping()) {
+            let whole = is_linearizable(&Some(None), &intervals, usize::MAX, None);
+            prop_assert_eq!(judge(KEY.as_bytes(), &intervals).is_none(), whole);
+        }
+    }
+
+    #[test]
+    fn a_stale_read_behind_the_first_hundred_operations_is_found_and_all_are_judged() {
+        let mut script = PlainScript::new();
+        for round in 0..50 {
+            script.put(0, KEY, &format!("{round}"));
+            script.read(1, KEY);
+        }
+        let old = script.revision();
+        script.put(0, KEY, "new");
+        assert_eq!(script.breach("linearizable"), None);
+        let step = script.read_at(1, KEY, old);
+        assert_eq!(script.breach("linearizable").expect("stale").step, step);
+        let sum = script.with_evidence(judged);
+        assert_eq!(sum, Judged { operations: 102, judged: 102, keys: 1, cut_short: 0 });
+    }
+
+    #[test]
+    fn a_write_that_stays_open_joins_all_that_happen_meanwhile_and_what_comes_behind_is_judged_again() {
+        let mut script = PlainScript::new();
+        let late = script.call_put(1, KEY, "late");
+        script.return_maybe(1, late);
+        for round in 0..70 {
+            script.put(0, KEY, &format!("{round}"));
+        }
+        script.commit(late);
+        script.read(0, KEY);
+        assert_eq!(script.breach("linearizable"), None);
+        // The last read is behind the commit: a window of its own.
+        let sum = script.with_evidence(judged);
+        assert_eq!((sum.operations, sum.judged, sum.cut_short), (72, 57, 1));
+        let old = script.revision();
+        script.put(0, KEY, "new");
+        let step = script.read_at(1, KEY, old);
+        assert_eq!(script.breach("linearizable").expect("stale").step, step);
+    }
+
+    #[test]
+    fn a_write_of_unknown_outcome_is_over_once_it_is_committed() {
+        let mut script = PlainScript::new();
+        script.put(0, KEY, "1");
+        let old = script.revision();
+        let op = script.call_put(1, KEY, "2");
+        script.return_maybe(1, op);
+        script.commit(op);
+        script.read_at(0, KEY, old);
+        assert!(script.breach("linearizable").is_some(), "it is no older than its commit");
+    }
 
     #[test]
     fn reads_between_writes_are_right() {

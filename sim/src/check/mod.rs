@@ -6,6 +6,7 @@ mod evidence;
 mod fencing;
 mod fifo;
 mod floor;
+mod lateness;
 mod lease_life;
 mod linearizable;
 mod mutual_exclusion;
@@ -14,6 +15,7 @@ mod observe_order;
 mod order;
 mod plain;
 mod progress;
+mod registers;
 mod reigns;
 mod renewals;
 mod robbed;
@@ -22,6 +24,8 @@ mod script;
 #[cfg(test)]
 mod script_plain;
 mod shape;
+mod silent;
+mod subjects;
 mod success;
 mod true_errors;
 mod watch_guarantees;
@@ -33,9 +37,11 @@ pub use evidence::{
     Ask, Bounds, Call, DeedLife, Evidence, KeyLife, Moment, Outcome, Planned, PlannedLane, SessionLife,
     TenureLife,
 };
+pub use linearizable::{Judged, judged as judged_registers};
 pub(crate) use order::Order;
 pub use plain::{Operation, Plain, Stream};
 pub use shape::shape;
+pub use subjects::subjects;
 
 use crate::history::History;
 

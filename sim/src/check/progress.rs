@@ -85,7 +85,8 @@ fn gets_no_answer(evidence: &Evidence<'_>, calm_ns: u64) -> Option<Breach> {
             CallEnd::Answered(_) | CallEnd::Refused(_) => return None,
         };
         let renews = matches!(**operation.request, Request::LeaseKeepAlive { .. });
-        if renews && at.at_ns - operation.called.at_ns < RENEWAL_WAITS_NS {
+        let waits = renews && at.at_ns - operation.called.at_ns < RENEWAL_WAITS_NS;
+        if waits || evidence.asked_a_silent_member(why, operation.called, at) {
             return None;
         }
         let detail = format!(
@@ -108,6 +109,7 @@ fn seconds(ns: u64) -> f64 {
 mod tests {
     use crate::check::script::Script;
     use crate::check::script_plain::PlainScript;
+    use crate::fault::Fault;
     use crate::history::What;
     use crate::node::Node;
 
@@ -148,6 +150,45 @@ mod tests {
         script.calm();
         script.wait(20 * SECOND);
         assert_eq!(script.breach("progress"), None, "crashed");
+    }
+
+    #[test]
+    fn a_renewal_that_a_fault_holds_back_gives_a_dead_clients_lease_more_time() {
+        let stays = |max_ms: u64| {
+            let mut script = Script::new();
+            script.session(0, 0x10, 4_000);
+            script.grant(0, "a", 0x10);
+            let fault = Fault::Delay { links: Vec::new(), max_ms };
+            script.record(Node::World, What::FaultBegins { index: 0, fault });
+            script.wait(SECOND);
+            script.crash(0);
+            script.record(Node::World, What::FaultEnds { index: 0 });
+            script.calm();
+            // Its TTL, the election timeout, a second, and two delays.
+            script.wait(8 * SECOND);
+            script.expire(0x10);
+            script.breach("progress")
+        };
+        assert_eq!(stays(1_500), None);
+        assert!(stays(200).expect("long gone").detail.contains("still there"));
+    }
+
+    #[test]
+    fn a_member_that_stays_broken_or_took_over_a_snapshot_may_leave_a_request_without_an_answer() {
+        let unanswered = |node: Node, what: What| {
+            let mut script = PlainScript::new();
+            script.step_of(Node::Member(1), What::StaysBroken);
+            script.calm();
+            script.wait(11 * SECOND);
+            let op = script.call_put(0, "registers/0/0", "1");
+            script.step_of(node, what);
+            script.return_maybe_of(0, op, 12);
+            script.breach("progress")
+        };
+        let restored = || What::Restored { revision: 1 };
+        assert_eq!(unanswered(Node::Member(12), restored()), None);
+        assert!(unanswered(Node::Member(2), restored()).expect("m12 did not").detail.contains("m12"));
+        assert!(unanswered(Node::Member(12), What::Started).expect("it must answer").detail.contains("m12"));
     }
 
     #[test]

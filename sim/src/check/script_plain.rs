@@ -54,16 +54,21 @@ impl PlainScript {
 
     /// What an invariant says of the history so far, with a progress bound of 10 s.
     pub(super) fn breach(&mut self, invariant: &str) -> Option<Breach> {
+        let found = INVARIANTS.iter().find(|one| one.name == invariant).expect("an invariant");
+        self.with_evidence(found.check)
+    }
+
+    /// Reads the history so far.
+    pub(super) fn with_evidence<T>(&mut self, read: impl Fn(&Evidence<'_>) -> T) -> T {
         let History { steps, hashes } = self.recorder.finish();
         let history = History { steps, hashes };
         let bounds =
             Bounds { progress_ns: 10 * SECOND, election_timeout_ns: SECOND, drift_ppm: 1_000, robs: true };
-        let found = INVARIANTS.iter().find(|one| one.name == invariant).expect("an invariant");
-        let breach = (found.check)(&Evidence::of(&history, bounds));
+        let said = read(&Evidence::of(&history, bounds));
         for step in history.steps {
             self.recorder.record(step.at_ns, step.node, step.what);
         }
-        breach
+        said
     }
 
     pub(super) fn wait(&mut self, ns: u64) {
@@ -167,6 +172,15 @@ impl PlainScript {
 
     pub(super) fn return_maybe(&mut self, client: u32, op: u64) {
         self.end(client, op, CallEnd::Maybe("lost".into()));
+    }
+
+    /// It is not answered by this member.
+    pub(super) fn return_maybe_of(&mut self, client: u32, op: u64, member: u32) {
+        self.end(client, op, CallEnd::Maybe(format!("sim://m{member} did not answer in time")));
+    }
+
+    pub(super) fn step_of(&mut self, node: Node, what: What) {
+        self.record(node, what);
     }
 
     pub(super) fn return_not_applied(&mut self, client: u32, op: u64) {

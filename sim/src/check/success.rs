@@ -160,7 +160,9 @@ impl Success<'_, '_> {
                 };
                 let interfered = lease.is_some_and(|lease| self.interfered(client, lease, now))
                     || holding.is_some_and(|holding| self.taken_away(holding, now));
-                if began.at_ns < self.settled_ns || may_fail(error) || interfered {
+                let unanswered = matches!(error, Failure::Maybe(why) | Failure::Unavailable(why)
+                    if self.evidence.asked_a_silent_member(why, began, now));
+                if began.at_ns < self.settled_ns || may_fail(error) || interfered || unanswered {
                     return None;
                 }
                 let detail = format!("c{client} is told: {error}; nothing stands against it any more");

@@ -27,8 +27,8 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
     }
     let campaigns = merge(parts)?;
     args.output.writable()?;
-    for (_, campaign) in &campaigns {
-        args.output.summary(campaign)?;
+    for (named, campaign) in &campaigns {
+        args.output.summary(named, campaign)?;
     }
     args.output.finish(&campaigns)
 }

@@ -10,6 +10,7 @@ mod merge;
 mod mutants;
 mod output;
 mod pictures;
+mod rates;
 #[cfg(unix)]
 mod real;
 mod replay;
@@ -38,6 +39,7 @@ Examples:
   tenure run mutex --seeds 2000 --shard 0/4 --json > 0.json    the first of four machines' parts
   tenure merge 0.json 1.json 2.json 3.json     the four added up, as if one had run them
   tenure mutants                               every planted bug, hunted: what a green campaign is worth
+  tenure rates scenarios/mutex.toml            how often each coverage mark is hit, measured anew and kept
   tenure replay mutex --seed 17 --brief        what happened in one seed, step by step
   tenure replay capsules/mutex-17.json         the same of a failure that was written down
   tenure replay mutex --seed 17 --html run.html  the same as a picture, for any browser
@@ -49,8 +51,9 @@ Examples:
 
 Exit codes:
   0  green, or failed as expected
-  1  an invariant broke, something panicked, a coverage mark was never hit, or a real etcd did otherwise
+  1  an invariant broke, something panicked, or a real etcd did otherwise
   2  bad input
+  3  nothing broke, but a coverage mark was missed, or was hit so much less often than it used to be, that this is no luck
   4  a seed, or a capsule's plan, gave two different histories
   5  a capsule fails, but not as it says
   6  a search of `explore` ended before all was searched, and found nothing so far
@@ -74,6 +77,7 @@ enum Command {
     Replay(replay::Args),
     List(list::Args),
     Mutants(mutants::Args),
+    Rates(rates::Args),
     Bench(bench::Args),
     Explore(explore::Args),
     #[cfg(unix)]
@@ -97,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::List(args) => list::run(&args),
         Command::Mutants(args) => mutants::run(&args),
+        Command::Rates(args) => rates::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Explore(args) => explore::run(&args),
         #[cfg(unix)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::unless_closed;
 use crate::report::json::Document;
-use crate::report::{command, github, junit, summary};
-use crate::run::Campaign;
+use crate::report::{command, github, junit, stands_on, summary};
+use crate::run::{Campaign, Certificate, Hunted};
 use crate::scenario::BadInput;
 
 /// What is written, and where.
@@ -19,20 +19,23 @@ pub(super) struct Output {
     /// Also writes a JUnit report
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Writes what the green verdicts stand on, as JSON; a red campaign gives none, and takes an earlier one away
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// Where `tenure mutants` left what came of the last hunt of planted bugs, for the certificate
+    #[arg(long, value_name = "FILE", default_value = "target/tenure/mutants.json")]
+    mutants: PathBuf,
 }
 
 impl Output {
     /// Whether what is to be written can be: before the first seed is run, not after the last.
     pub(super) fn writable(&self) -> Result<(), BadInput> {
-        let Some(file) = &self.junit else { return Ok(()) };
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !folder.is_dir() {
-            return Err(BadInput(format!(
-                "--junit {}: there is no folder {}",
-                file.display(),
-                folder.display()
-            )));
+        Hunted::read(&self.mutants)?;
+        if let Some(file) = &self.certificate {
+            has_folder("--certificate", file)?;
         }
+        let Some(file) = &self.junit else { return Ok(()) };
+        has_folder("--junit", file)?;
         OpenOptions::new()
             .append(true)
             .create(true)
@@ -41,19 +44,49 @@ impl Output {
             .map_err(|error| BadInput(format!("--junit {}: cannot be written: {error}", file.display())))
     }
 
-    /// Prints a campaign's summary, unless a document comes in the end.
-    pub(super) fn summary(&self, campaign: &Campaign) -> Result<(), BadInput> {
+    /// Prints a campaign's summary, and what it stands on if it is green, unless a document comes in the end.
+    pub(super) fn summary(&self, named: &str, campaign: &Campaign) -> Result<(), BadInput> {
         if self.json {
             return Ok(());
         }
-        unless_closed(summary::write(&mut anstream::stdout().lock(), campaign))
+        let hunted = Hunted::read(&self.mutants)?;
+        let mut out = anstream::stdout().lock();
+        unless_closed(summary::write(&mut out, campaign))?;
+        match Certificate::of(campaign, hunted.as_ref(), command::redo(named, campaign)) {
+            Some(certificate) => unless_closed(stands_on::write(&mut out, &certificate)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the certificates, if all is green; else there is none.
+    fn certify(
+        &self,
+        campaigns: &[(String, Campaign)],
+        exit_code: u8,
+        hunted: Option<&Hunted>,
+    ) -> Result<(), BadInput> {
+        let Some(file) = &self.certificate else { return Ok(()) };
+        let failed = |error: std::io::Error| {
+            BadInput(format!("--certificate {}: cannot be written: {error}", file.display()))
+        };
+        if exit_code != 0 {
+            return match std::fs::remove_file(file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
+                _ => Ok(()),
+            };
+        }
+        let certificates = campaigns.iter().filter_map(|(named, campaign)| {
+            Certificate::of(campaign, hunted, command::redo(named, campaign))
+        });
+        let text = serde_json::to_string_pretty(&certificates.collect::<Vec<_>>())
+            .map_err(|error| failed(error.into()))?;
+        std::fs::write(file, text + "\n").map_err(failed)
     }
 
     /// Writes what is told of all campaigns together. Gives the exit code.
     pub(super) fn finish(&self, campaigns: &[(String, Campaign)]) -> Result<u8, BadInput> {
-        // An end before the end makes every verdict a partial one, and histories that differ make it doubtful: 130 and 143
-        // come before 4, and 4 before 1.
-        let exit_code = campaigns.iter().map(|(_, campaign)| campaign.exit_code()).max().unwrap_or(0);
+        let codes = campaigns.iter().map(|(_, campaign)| campaign.exit_code());
+        let exit_code = codes.max_by_key(|&code| weight(code)).unwrap_or(0);
         if let Some(file) = &self.junit {
             let failed = |error: &dyn std::fmt::Display| {
                 BadInput(format!("--junit {}: cannot be written: {error}", file.display()))
@@ -61,16 +94,36 @@ impl Output {
             let text = junit::report(campaigns).to_string().map_err(|error| failed(&error))?;
             std::fs::write(file, text).map_err(|error| failed(&error))?;
         }
+        let hunted = Hunted::read(&self.mutants)?;
+        self.certify(campaigns, exit_code, hunted.as_ref())?;
         tell_github(campaigns);
         let mut out = anstream::stdout().lock();
         if self.json {
-            let text = serde_json::to_string_pretty(&Document::of(campaigns, exit_code))
+            let text = serde_json::to_string_pretty(&Document::of(campaigns, exit_code, hunted.as_ref()))
                 .map_err(|error| BadInput(format!("--json: {error}")))?;
             unless_closed(writeln!(out, "{text}"))?;
         } else if let Some(command) = reproduction(campaigns) {
             unless_closed(writeln!(out, "reproduce with:\n{command}"))?;
         }
         Ok(exit_code)
+    }
+}
+
+fn has_folder(flag: &str, file: &Path) -> Result<(), BadInput> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(BadInput(format!("{flag} {}: there is no folder {}", file.display(), folder.display())))
+}
+
+/// Which exit code is told of several: an end before the end makes every verdict a partial one, and histories that differ
+/// make it doubtful, so 130 and 143 come before 4, and 4 before 1. What broke comes before what was missed (3).
+fn weight(exit_code: u8) -> u8 {
+    match exit_code {
+        3 => 1,
+        1 => 3,
+        other => other,
     }
 }
 
@@ -95,7 +148,7 @@ fn tell_github(campaigns: &[(String, Campaign)]) {
 fn reproduction(campaigns: &[(String, Campaign)]) -> Option<String> {
     let (named, campaign) = campaigns
         .iter()
-        .max_by_key(|(_, campaign)| campaign.exit_code())
+        .max_by_key(|(_, campaign)| weight(campaign.exit_code()))
         .and_then(|worst| campaigns.iter().find(|(_, one)| one.exit_code() == worst.1.exit_code()))?;
     if campaign.exit_code() == 0 {
         return None;

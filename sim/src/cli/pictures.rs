@@ -11,7 +11,7 @@ use crate::planted;
 use crate::report::page::{Heading, Sentence, page};
 use crate::report::story;
 use crate::report::trace::trace;
-use crate::run::{Capsule, Run, SeedReport, Verdict, evidence, execute, judge};
+use crate::run::{Capsule, Run, SeedReport, evidence, execute, judge};
 use crate::scenario::BadInput;
 
 /// A run that was made, and what is known of it.
@@ -43,10 +43,7 @@ pub(super) fn write_page(file: &Path, shown: &Shown<'_>) -> Result<(), BadInput>
 
 /// Writes the Chrome trace of a run.
 pub(super) fn write_trace(file: &Path, shown: &Shown<'_>) -> Result<(), BadInput> {
-    let violations = match &shown.report.verdict {
-        Verdict::Broken { violations } => violations.as_slice(),
-        Verdict::Green | Verdict::Panic { .. } => &[],
-    };
+    let violations = shown.report.verdict.violations();
     write(file, trace(&evidence(shown.plan, shown.run), violations).to_string())
 }
 

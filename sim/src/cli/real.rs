@@ -204,7 +204,7 @@ fn take_in(
     let faults: u64 = report.faults.values().sum();
     let outcome = match &report.verdict {
         Verdict::Green => "green".to_owned(),
-        Verdict::Panic { message } => format!("PANIC: {message}"),
+        Verdict::Panic { message } | Verdict::RanAway { message } => format!("PANIC: {message}"),
         Verdict::Broken { violations } => {
             let words = violations.iter().map(|one| format!("{}: {}", one.invariant, one.detail));
             format!("BROKEN: {}", words.collect::<Vec<_>>().join("; "))

@@ -225,10 +225,7 @@ struct Told<'a> {
 
 impl Told<'_> {
     fn write(&self, out: &mut impl Write, selection: Option<&Selection>) -> std::io::Result<()> {
-        let violations = match &self.report.verdict {
-            Verdict::Broken { violations } => violations.as_slice(),
-            Verdict::Green | Verdict::Panic { .. } => &[],
-        };
+        let violations = self.report.verdict.violations();
         self.write_story(out)?;
         if let Some(selection) = selection {
             timeline::write(out, &self.run.history, violations, selection)?;
@@ -238,6 +235,7 @@ impl Told<'_> {
         match &self.report.verdict {
             Verdict::Green => writeln!(out, "{GOOD}green{GOOD:#}: every invariant held")?,
             Verdict::Panic { message } => writeln!(out, "{BAD}panic{BAD:#}: {message}")?,
+            Verdict::RanAway { message } => writeln!(out, "{BAD}{message}{BAD:#}")?,
             Verdict::Broken { .. } => {
                 for Violation { invariant, step, detail } in violations {
                     writeln!(out, "{BAD}{invariant} broke at step {step}{BAD:#}: {detail}")?;

@@ -75,6 +75,8 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
     // All are read before the first is run.
     let mut scenarios: Vec<Scenario> =
         names.iter().map(|name| scenario::find(name)).collect::<Result<_, _>>()?;
+    let mut rates =
+        names.iter().map(|name| scenario::rates(name)).collect::<Result<Vec<_>, _>>()?.into_iter();
     if let Some(transport) = args.transport {
         scenarios.iter_mut().for_each(|scenario| scenario.talk_by(transport));
     }
@@ -102,6 +104,7 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
         let left = |budget: Duration| budget.saturating_sub(started.elapsed()) / scenarios_left;
         options.limits.budget = args.budget.map(left);
         let mut campaign = campaign(scenario, &options)?;
+        campaign.rates = rates.next().flatten();
         // What fails as it should, and what differs from run to run, is not made smaller.
         if campaign.exit_code() == 1 && !args.no_shrink {
             let bar = shrink::spinner();
@@ -110,7 +113,7 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
             bar.finish_and_clear();
         }
         draw(&campaign);
-        args.output.summary(&campaign)?;
+        args.output.summary(&name, &campaign)?;
         let is_last = matches!(campaign.stopped, Some(Stopped::FailFast | Stopped::Signal(_)));
         campaigns.push((name, campaign));
         if is_last {

@@ -219,6 +219,12 @@ impl Timers {
         self.slots.get(slot).is_none_or(|timer| timer.generation != generation)
     }
 
+    /// Takes out all who sleep by true time.
+    pub(crate) fn take_wakers_of_the_world(&mut self) -> Vec<Waker> {
+        let sleepers = self.slots.iter_mut().filter(|timer| timer.owner == Owner::World);
+        sleepers.filter_map(|timer| timer.waker.take()).collect()
+    }
+
     /// Takes out who is to be woken.
     pub(crate) fn take_waker(&mut self, slot: usize) -> Option<Waker> {
         self.slots.get_mut(slot).and_then(|timer| timer.waker.take())
@@ -266,7 +272,8 @@ impl Core {
         waker: &Waker,
     ) -> Poll<()> {
         let deadline_ns = deadline.as_nanos();
-        if self.local_ns(owner) >= deadline_ns {
+        let is_over = owner == Owner::World && self.bound.ran_away.is_some();
+        if self.local_ns(owner) >= deadline_ns || is_over {
             return Poll::Ready(());
         }
         if deadline == Instant::FAR_FUTURE {

@@ -58,6 +58,8 @@ pub enum Planted {
     LeasesNeverExpire,
     /// Faults are recorded and do nothing.
     FaultsNeverFire,
+    /// Followers reject whatever their leader appends, and it sends that again at once: round and round.
+    AppendsNeverMatch,
 }
 
 /// Shortest and longest of something drawn uniformly between them.

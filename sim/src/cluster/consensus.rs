@@ -47,7 +47,7 @@ impl Core {
             spare.exists = false;
             self.members.push(spare);
         }
-        let progress = Progress { matched: 1, next: 2, commit_told: 1, resync_armed: false };
+        let progress = Progress { matched: 1, next: 2, commit_told: 1, resent: 0, resync_armed: false };
         let first_leader = &mut self.members[leader];
         first_leader.role = Role::Leader;
         first_leader.progress = vec![progress; places];
@@ -159,7 +159,8 @@ impl Core {
     pub(crate) fn heed_leader(&mut self, me: usize, from: usize, term: u64) -> bool {
         let member = &self.members[me];
         if term < member.term {
-            let answer = PeerMessage::AppendAck { term: member.term, matched: None, commit: member.commit };
+            let matched = Err(0);
+            let answer = PeerMessage::AppendAck { term: member.term, matched, commit: member.commit };
             self.send_peer(me, from, answer);
             return false;
         }
@@ -178,14 +179,16 @@ impl Core {
         entries: Vec<Arc<Entry>>,
         commit: usize,
     ) {
+        let never_matches = self.config.planted == Some(Planted::AppendsNeverMatch);
         let member = &mut self.members[me];
         let term = member.term;
-        if prev_index > member.log.len() || member.term_at(prev_index) != prev_term {
-            let answer = PeerMessage::AppendAck { term, matched: None, commit: member.commit };
+        if never_matches || prev_index > member.log.len() || member.term_at(prev_index) != prev_term {
+            let matched = Err(prev_index);
+            let answer = PeerMessage::AppendAck { term, matched, commit: member.commit };
             self.send_peer(me, from, answer);
             return;
         }
-        let wrote = !entries.is_empty();
+        let mut wrote = false;
         let mut index = prev_index;
         for entry in entries {
             index += 1;
@@ -195,6 +198,7 @@ impl Core {
             }
             if index > member.log.len() {
                 member.log.push(entry);
+                wrote = true;
             }
         }
         if wrote {
@@ -225,7 +229,7 @@ impl Core {
     pub(crate) fn acknowledge(&mut self, me: usize, to: usize, term: u64, matched: usize) {
         let member = &self.members[me];
         if member.term == term {
-            let answer = PeerMessage::AppendAck { term, matched: Some(matched), commit: member.commit };
+            let answer = PeerMessage::AppendAck { term, matched: Ok(matched), commit: member.commit };
             self.send_peer(me, to, answer);
         }
     }
@@ -237,7 +241,7 @@ impl Core {
     }
 
     /// A follower lacks what the leader does not have any more.
-    fn send_snapshot(&mut self, me: usize, to: usize) {
+    fn send_snapshot(&mut self, me: usize, to: usize) -> bool {
         let member = &self.members[me];
         let index = member.applied;
         let message = PeerMessage::Snapshot {
@@ -246,11 +250,13 @@ impl Core {
             last_term: member.term_at(index),
             state: Arc::new((member.store.clone(), member.peers.clone())),
         };
-        if self.send_peer(me, to, message) {
+        let is_under_way = self.send_peer(me, to, message);
+        if is_under_way {
             let progress = &mut self.members[me].progress[to];
             progress.next = index + 1;
             progress.commit_told = progress.commit_told.max(index);
         }
+        is_under_way
     }
 
     /// Takes over the leader's state, unless what it stands for is here already (`restore` in etcd's `raft.go`,
@@ -311,7 +317,14 @@ impl Core {
         })
     }
 
-    fn append_acked(&mut self, me: usize, from: usize, term: u64, matched: Option<usize>, commit: usize) {
+    fn append_acked(
+        &mut self,
+        me: usize,
+        from: usize,
+        term: u64,
+        matched: Result<usize, usize>,
+        commit: usize,
+    ) {
         let member = &mut self.members[me];
         if term > member.term {
             return self.become_follower(me, term, None);
@@ -319,23 +332,33 @@ impl Core {
         if term < member.term || !member.leads() {
             return;
         }
+        let loops = self.config.planted == Some(Planted::AppendsNeverMatch);
         let progress = &mut member.progress[from];
-        if let Some(index) = matched {
-            progress.matched = progress.matched.max(index);
-            progress.next = progress.next.max(index + 1);
-            self.advance_commit(me);
-            self.tell_commit(me, from);
-        } else {
-            progress.matched = progress.matched.max(commit);
-            progress.next = progress.matched + 1;
-            self.send_append(me, from);
+        match matched {
+            Ok(index) => {
+                progress.matched = progress.matched.max(index);
+                progress.next = progress.next.max(index + 1);
+                self.advance_commit(me);
+                self.tell_commit(me, from);
+            }
+            // Of something that the follower has by now, or that was sent again since (`MaybeDecrTo` in raft's
+            // `progress.go`): a follower that stood still rejects hundreds at once, and needs what it lacks once.
+            Err(rejected) if !loops && (rejected <= progress.matched || rejected < progress.resent) => {}
+            Err(_) => {
+                progress.matched = progress.matched.max(commit);
+                progress.next = progress.matched + 1;
+                if self.send_append(me, from) {
+                    let progress = &mut self.members[me].progress[from];
+                    progress.resent = progress.next - 1;
+                }
+            }
         }
     }
 
-    /// A leader sends a follower what comes next.
-    fn send_append(&mut self, me: usize, to: usize) {
+    /// A leader sends a follower what comes next; whether that is under way.
+    fn send_append(&mut self, me: usize, to: usize) -> bool {
         if !self.members[to].is_up() || !self.links.is_open(me, to) {
-            return;
+            return false;
         }
         let member = &self.members[me];
         let prev_index = member.progress[to].next - 1;
@@ -350,11 +373,13 @@ impl Core {
             commit: member.commit,
         };
         let (last, commit) = (member.log.len(), member.commit);
-        if self.send_peer(me, to, message) {
+        let is_under_way = self.send_peer(me, to, message);
+        if is_under_way {
             let progress = &mut self.members[me].progress[to];
             progress.next = last + 1;
             progress.commit_told = progress.commit_told.max(commit.min(last));
         }
+        is_under_way
     }
 
     /// A leader tells a follower how far it may apply.

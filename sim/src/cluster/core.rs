@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use rand::RngExt;
 
+use super::bound::Bound;
 use super::call::Call;
 use super::client::{ClientProcess, Effect, Timers};
 use super::config::ClusterConfig;
@@ -28,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) config: ClusterConfig,
     pub(crate) recorder: Recorder,
     pub(crate) agenda: Agenda,
+    pub(crate) bound: Bound,
     pub(crate) draws: Draws,
     pub(crate) links: Links,
     pub(crate) members: Vec<Member>,
@@ -65,6 +67,7 @@ impl Core {
             now_ns,
             recorder,
             agenda: Agenda::default(),
+            bound: Bound::default(),
             draws: Draws::new(Streams::new(seed), count),
             links: Links::new(count),
             members: Vec::with_capacity(count),
@@ -136,6 +139,9 @@ impl Core {
     /// Lets every event happen that is due.
     pub(crate) fn run_due(&mut self) {
         while let Some(event) = self.agenda.pop_due(self.now_ns) {
+            if self.is_beyond_bound() && self.note_beyond_bound(&event) {
+                return self.run_away();
+            }
             self.happen(event);
             self.settle();
         }

@@ -242,7 +242,10 @@ impl Core {
         let last = member.log.len();
         member.role = Role::Leader;
         member.progress =
-            vec![Progress { matched: 0, next: last + 1, commit_told: 0, resync_armed: false }; count];
+            vec![
+                Progress { matched: 0, next: last + 1, commit_told: 0, resent: 0, resync_armed: false };
+                count
+            ];
         member.synced = member.durable(self.now_ns);
         member.promoted = false;
         let term = member.term;

@@ -82,6 +82,23 @@ pub(crate) enum Local {
 }
 
 impl Event {
+    /// What it is and between whom, in words, to be counted.
+    pub(crate) fn kind(&self) -> String {
+        match self {
+            Self::Timer { .. } => "a timer".to_owned(),
+            Self::Request(incoming) => format!("a request of c{} at m{}", incoming.client, incoming.member),
+            Self::Answer { .. } => "an answer".to_owned(),
+            Self::WatchOpens { member, .. } => format!("a watch opened at m{member}"),
+            Self::WatchProgress { member, .. } => format!("progress asked for at m{member}"),
+            Self::WatchTold { .. } => "a watch's message".to_owned(),
+            Self::WatchBreaks { .. } => "a watch's end".to_owned(),
+            Self::Peer { from, to, message, .. } => format!("{} from m{from} to m{to}", message.kind()),
+            Self::Operator => "the operator's look".to_owned(),
+            Self::Local { member, what, .. } => format!("{what:?} within m{member}"),
+            Self::Flap { .. } => "a link's flapping".to_owned(),
+        }
+    }
+
     /// The member that has to be up and running for it, if one has.
     pub(crate) fn member(&self) -> Option<usize> {
         match self {

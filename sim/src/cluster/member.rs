@@ -151,6 +151,8 @@ pub(crate) struct Progress {
     pub(crate) matched: usize,
     pub(crate) next: usize,
     pub(crate) commit_told: usize,
+    /// Up to here everything was sent again after a rejection: rejections of less are older than that.
+    pub(crate) resent: usize,
     pub(crate) resync_armed: bool,
 }
 
@@ -257,7 +259,8 @@ impl Member {
     /// Up to where its log is durable by now.
     pub(crate) fn durable(&mut self, now_ns: u64) -> usize {
         while let Some(&(_, index)) = self.unsynced.front().filter(|(at_ns, _)| *at_ns <= now_ns) {
-            self.durable = index;
+            // A message that comes late may bring again what is durable for long.
+            self.durable = self.durable.max(index);
             self.unsynced.pop_front();
         }
         self.durable
@@ -334,3 +337,21 @@ impl Member {
 
 /// The simulated cluster's id.
 pub(crate) const CLUSTER_ID: u64 = 0x7e4e_0000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::peer::Payload;
+    use crate::store::StoreConfig;
+
+    #[test]
+    fn what_is_durable_stays_so_when_an_older_message_brings_less() {
+        let entry = Arc::new(Entry { term: 1, payload: Payload::Empty });
+        let mut member = Member::new(0, Store::new(StoreConfig::default()), 1, vec![entry; 6], 0);
+        member.disk_done_ns = 20;
+        member.appended(4);
+        assert_eq!(member.durable(30), 6);
+        member.cut_log(30, 3);
+        assert_eq!(member.durable(30), 3, "but not what conflicts with the leader's log");
+    }
+}

@@ -232,7 +232,8 @@ impl Core {
         if let Change::AddVoter(added, _) | Change::AddLearner(added, _) = change
             && let Some(progress) = member.progress.get_mut(added)
         {
-            *progress = Progress { matched: 0, next, commit_told: 0, resync_armed: progress.resync_armed };
+            let resync_armed = progress.resync_armed;
+            *progress = Progress { matched: 0, next, commit_told: 0, resent: 0, resync_armed };
         }
         if change == Change::Remove(me, member.server) {
             self.schedule_local(REMOVED_GOES_ON_NS, me, Local::Leave);

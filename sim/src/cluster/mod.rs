@@ -4,6 +4,7 @@
 //! A [`World`] is one synchronous state machine with an agenda of events; members are data in it, not tasks, and no
 //! event happens while nothing changes: an idle hour costs nothing. Only clients are nodes of madsim.
 
+mod bound;
 mod call;
 mod client;
 mod clock;

@@ -63,8 +63,9 @@ pub(crate) struct WriteOutcome {
 pub(crate) enum PeerMessage {
     /// Raft's MsgApp: the log goes on after `prev_index` with `entries`, and is committed up to `commit`.
     Append { term: u64, prev_index: usize, prev_term: u64, entries: Vec<Arc<Entry>>, commit: usize },
-    /// Raft's MsgAppResp: the log matches up to `matched`, or (`None`) does not; `commit` is always safe to go on from.
-    AppendAck { term: u64, matched: Option<usize>, commit: usize },
+    /// Raft's MsgAppResp: the log matches up to `matched`, or does not have the entry at the rejected index; `commit` is
+    /// always safe to go on from.
+    AppendAck { term: u64, matched: Result<usize, usize>, commit: usize },
     /// Raft's MsgSnap: the state after `index`, the last entry that it stands for, which was of `last_term`.
     Snapshot { term: u64, index: usize, last_term: u64, state: Arc<(Store, Membership)> },
     /// Whoever is told so was removed.
@@ -91,6 +92,24 @@ pub(crate) enum PeerMessage {
     AskLease { forward: u64, lease: i64, renew: bool },
     /// The answer to it.
     Lease { forward: u64, said: LeaseSaid },
+}
+
+impl PeerMessage {
+    /// What it is, in words.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Append { .. } => "an append",
+            Self::AppendAck { .. } => "the answer to an append",
+            Self::Snapshot { .. } => "a snapshot",
+            Self::Removed => "word of a removal",
+            Self::Commit { .. } => "word of a commit",
+            Self::AskVote { .. } | Self::Vote { .. } | Self::TimeoutNow { .. } => "a message of an election",
+            Self::Probe { .. } | Self::ProbeAck { .. } => "a heartbeat",
+            Self::Propose(_) => "a proposal",
+            Self::AskReadIndex { .. } | Self::ReadIndex { .. } => "a message about a read",
+            Self::AskLease { .. } | Self::Lease { .. } => "a message about a lease",
+        }
+    }
 }
 
 /// What a leader says of a lease.

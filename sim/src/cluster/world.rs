@@ -165,6 +165,11 @@ impl World {
         self.with(|core| core.newest_store().clone())
     }
 
+    /// Why the run was ended before its time, if more happened in it than any run needs.
+    pub fn ran_away(&self) -> Option<String> {
+        self.look(|core| core.bound.ran_away.clone())
+    }
+
     /// How many events have happened: what a run costs.
     pub fn events_happened(&self) -> u64 {
         self.with(|core| core.agenda.happened)
@@ -193,6 +198,7 @@ impl World {
             core.now_ns = core.now_ns.max(self.now_ns());
             let value = work(&mut core);
             core.settle();
+            core.bound.calls += 1;
             core.pump.woke |= !core.effects.is_empty();
             (value, std::mem::take(&mut core.effects), core.take_pump_waker())
         };
@@ -218,6 +224,9 @@ impl World {
         loop {
             core.pump.woke = false;
             core.run_due();
+            if core.is_beyond_bound_by_calls() {
+                core.run_away();
+            }
             let next_ns = core.next_event_ns();
             core.pump.until_ns = next_ns;
             let woke = core.pump.woke;
@@ -252,7 +261,8 @@ impl Core {
             (Some(_), None) => true,
             (None, _) => false,
         };
-        if too_late || self.finished { self.pump.waker.take() } else { None }
+        let is_needed = too_late || self.finished || self.is_beyond_bound();
+        if is_needed { self.pump.waker.take() } else { None }
     }
 }
 

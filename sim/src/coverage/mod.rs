@@ -4,6 +4,7 @@
 mod cluster;
 mod elections;
 mod locks;
+pub mod rates;
 mod requests;
 
 use linkme::distributed_slice;

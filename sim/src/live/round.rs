@@ -126,7 +126,7 @@ impl Round {
         drop(resource);
         drop(sender);
         let merged = merge(all(&items), revisions);
-        let run = Run { history: merged.history, panic: merged.panic, events: 0 };
+        let run = Run { history: merged.history, panic: merged.panic, ran_away: None, events: 0 };
         let judged: Vec<String> =
             invariants.iter().filter(|name| JUDGED.contains(&name.as_str())).cloned().collect();
         let report = judge(&plan, &run, &judged);

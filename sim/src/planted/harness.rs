@@ -1,5 +1,5 @@
-//! Bugs planted in the harness itself: a cluster that is kinder than etcd, faults that never fire. A campaign must notice each, by an
-//! invariant or by the coverage marks that are never hit.
+//! Bugs planted in the harness itself: a cluster that is kinder than etcd, faults that never fire, a loop. A campaign must notice
+//! each, by an invariant, by the coverage marks that are never hit, or by the bound on what happens in a run.
 
 use super::{Bug, Planted};
 use crate::cluster;
@@ -17,5 +17,11 @@ pub const HARNESS: &[Planted] = &[
         "faults are recorded and do nothing",
         ("mutex", "coverage"),
         Bug::Cluster(cluster::Planted::FaultsNeverFire),
+    ),
+    Planted::new(
+        "appends-never-match",
+        "a leader and its followers go round and round with what it appends, and the run with them",
+        ("mutex", "bound of events"),
+        Bug::Cluster(cluster::Planted::AppendsNeverMatch),
     ),
 ];

@@ -61,6 +61,11 @@ pub fn run(scenario: &str, seeds: &std::ops::Range<u64>, flags: Flags<'_>) -> St
     format!("{} run {} --seeds {}..{}{flags}", program(), quoted(scenario), seeds.start, seeds.end)
 }
 
+/// The command that runs a campaign again.
+pub fn redo(scenario: &str, campaign: &Campaign) -> String {
+    run(scenario, &campaign.seeds, Flags::of(campaign))
+}
+
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

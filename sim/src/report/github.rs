@@ -26,8 +26,8 @@ pub fn annotations(campaigns: &[(String, Campaign)]) -> Vec<String> {
                 format!("seed {}: its runs differ first at step {}", difference.seed, difference.step);
             lines.push(error(&title, &message));
         }
-        for mark in campaign.missed_marks() {
-            lines.push(error(&format!("{}: never seen", campaign.scenario.name), mark));
+        for (said, mark) in lacking(campaign) {
+            lines.push(error(&format!("{}: {said}", campaign.scenario.name), &mark));
         }
     }
     lines.truncate(MOST_ANNOTATIONS);
@@ -58,11 +58,17 @@ pub fn step_summary(campaigns: &[(String, Campaign)]) -> String {
                 let _ = writeln!(page, "\n**{scenario}: {what} in {count}**\n\n```\n{detail}\n{replay}\n```");
             }
         }
-        for mark in campaign.missed_marks() {
-            let _ = writeln!(page, "\n**{}: never seen**: {mark}", campaign.scenario.name);
+        for (said, mark) in lacking(campaign) {
+            let _ = writeln!(page, "\n**{}: {said}**: {mark}", campaign.scenario.name);
         }
     }
     page
+}
+
+/// The marks that a campaign should have hit, or more often.
+fn lacking(campaign: &Campaign) -> impl Iterator<Item = (&'static str, String)> {
+    let judged = campaign.judged_marks().into_iter().filter(|one| one.judgement.is_failure());
+    judged.map(|one| (if one.seeds == 0 { "never seen" } else { "hardly seen any more" }, one.mark))
 }
 
 /// The first failure of a kind, and the command that shows it again.

@@ -7,8 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{command, timeline};
+use crate::check::Judged;
+use crate::coverage::rates::Rates;
 use crate::planted;
-use crate::run::{Campaign, Difference, Failure, Seen, Shard, Stopped, Verdict};
+use crate::run::{
+    Campaign, Certificate, Check, Difference, Failure, Hunted, Judgement, MarkVerdict, Operations, Seen,
+    Shard, Stopped, Verdict,
+};
 use crate::scenario::{BadInput, Scenario};
 use crate::shrink::Small;
 
@@ -52,6 +57,27 @@ pub struct CampaignJson {
     faults: BTreeMap<Cow<'static, str>, u64>,
     coverage: BTreeMap<Cow<'static, str>, u64>,
     missed_marks: Vec<String>,
+    /// The marks that are hit less often than they used to be, beyond luck.
+    #[serde(default)]
+    rarer_marks: Vec<String>,
+    /// What is to be said of each mark that the scenario lists.
+    #[serde(default)]
+    marks: Vec<MarkVerdict>,
+    /// How often each mark was hit when that was measured.
+    #[serde(default)]
+    rates: Option<Rates>,
+    /// What clients did, by kind and outcome.
+    #[serde(default)]
+    done_by_clients: Operations,
+    /// What each invariant judged.
+    #[serde(default)]
+    checks: BTreeMap<String, Check>,
+    /// How much of what clients did to registers was judged.
+    #[serde(default)]
+    linearizable: Judged,
+    /// What the verdict stands on, if it is green.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<Certificate>,
     redone: u64,
     hash: String,
     /// Of a shard: each seed's hash, sixteen digits each, from the first seed on.
@@ -85,8 +111,9 @@ struct DifferenceJson {
 
 impl Document {
     /// The document of campaigns, each with what its user called its scenario.
-    pub fn of(campaigns: &[(String, Campaign)], exit_code: u8) -> Self {
-        let campaigns = campaigns.iter().map(|(named, campaign)| CampaignJson::of(campaign, named)).collect();
+    pub fn of(campaigns: &[(String, Campaign)], exit_code: u8, hunted: Option<&Hunted>) -> Self {
+        let campaigns =
+            campaigns.iter().map(|(named, campaign)| CampaignJson::of(campaign, named, hunted)).collect();
         Self { form: FORM, campaigns, exit_code }
     }
 
@@ -106,7 +133,7 @@ impl Document {
 }
 
 impl CampaignJson {
-    fn of(campaign: &Campaign, named: &str) -> Self {
+    fn of(campaign: &Campaign, named: &str, hunted: Option<&Hunted>) -> Self {
         let wall_s = campaign.wall.as_secs_f64();
         let failures = campaign.failures.iter().map(|failure| FailureJson {
             seed: failure.seed,
@@ -151,7 +178,14 @@ impl CampaignJson {
             steps: campaign.steps,
             faults: campaign.faults.clone(),
             coverage: campaign.marks.clone(),
-            missed_marks: campaign.missed_marks().into_iter().map(str::to_owned).collect(),
+            missed_marks: campaign.missed_marks(),
+            rarer_marks: campaign.marks_judged(Judgement::Rarer),
+            marks: campaign.judged_marks(),
+            rates: campaign.rates.clone(),
+            done_by_clients: campaign.done.clone(),
+            checks: campaign.checks.clone(),
+            linearizable: campaign.registers,
+            certificate: Certificate::of(campaign, hunted, command::redo(named, campaign)),
             redone: campaign.redone,
             hash: format!("{:016x}", campaign.hash()),
             hashes: campaign
@@ -215,8 +249,12 @@ impl CampaignJson {
             grants: self.grants,
             operations: self.operations,
             steps: self.steps,
+            done: self.done_by_clients,
+            checks: self.checks,
+            registers: self.linearizable,
             faults: self.faults,
             marks: self.coverage,
+            rates: self.rates,
             simulated_ms: (self.simulated_s * 1e3).round() as u64,
             wall: Duration::try_from_secs_f64(self.wall_s).unwrap_or_default(),
             hashes: (self.seeds[0]..).zip(hashes).collect(),

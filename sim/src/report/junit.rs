@@ -1,5 +1,5 @@
 //! Campaigns as JUnit XML, for CI: one suite for each scenario, one case for each of its invariants, and one each for
-//! panics, determinism and coverage.
+//! panics, runs that never end, determinism and coverage.
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
@@ -31,17 +31,20 @@ fn suite(named: &str, campaign: &Campaign) -> TestSuite {
             suite.add_test_case(case(invariant, &trouble));
         }
     }
-    let panics = failures(named, campaign, |failure| match &failure.verdict {
-        Verdict::Panic { message } => Some(message.clone()),
-        _ => None,
-    });
-    suite.add_test_case(case("no panic", &panics));
+    for (name, end) in [("no panic", "panic"), ("no run away", "ran away")] {
+        let of_this_end = |failure: &Failure| {
+            let (what, message) = failure.verdict.wrong_end()?;
+            (what == end).then(|| message.to_owned())
+        };
+        suite.add_test_case(case(name, &failures(named, campaign, of_this_end)));
+    }
     let differences = campaign.differences.iter().map(|difference| {
         format!("seed {}: its runs differ first at step {}", difference.seed, difference.step)
     });
     suite.add_test_case(case("deterministic", &differences.collect::<Vec<_>>()));
-    let missed = campaign.missed_marks().into_iter().map(|mark| format!("never seen: {mark}"));
-    suite.add_test_case(case("coverage", &missed.collect::<Vec<_>>()));
+    let lacks = campaign.judged_marks().into_iter().filter(|one| one.judgement.is_failure());
+    let lacks = lacks.map(|one| format!("seen in {} of {} seeds: {}", one.seeds, campaign.count(), one.mark));
+    suite.add_test_case(case("coverage", &lacks.collect::<Vec<_>>()));
     suite
 }
 

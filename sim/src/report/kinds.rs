@@ -46,6 +46,7 @@ pub fn kinds(campaign: &Campaign) -> Vec<Kind<'_>> {
         match &failure.verdict {
             Verdict::Green => {}
             Verdict::Panic { message } => add("panic", failure, message.as_str(), None),
+            Verdict::RanAway { message } => add("ran away", failure, message.as_str(), None),
             Verdict::Broken { violations } => {
                 for violation in violations {
                     add(&violation.invariant, failure, &violation.detail, Some(violation.step));

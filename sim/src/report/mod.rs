@@ -8,6 +8,7 @@ pub mod kinds;
 pub mod page;
 pub mod planted_table;
 mod show;
+pub mod stands_on;
 pub mod story;
 pub mod style;
 pub mod summary;

@@ -7,8 +7,9 @@ use std::io::{self, Write};
 use super::kinds::{Example, Kind, kinds};
 use super::style::{BAD, FAINT, GOOD, NAME, NOTICE, styled};
 use super::timeline;
+use crate::check::Judged;
 use crate::planted::Planted;
-use crate::run::{Campaign, Difference, Seen, Verdict};
+use crate::run::{Campaign, Difference, Judgement, MarkVerdict, Seen, Verdict};
 use crate::scenario::Expect;
 use crate::shrink::Small;
 
@@ -44,6 +45,12 @@ pub fn write(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
     field(out, name, &format!("{count} ({per_seed:.1} a seed)"))?;
     field(out, "faults", &counts(&campaign.faults))?;
     marks(out, campaign)?;
+    if campaign.registers.cut_short > 0 {
+        let Judged { operations, judged, keys, cut_short } = campaign.registers;
+        let said =
+            format!("judged {judged} of {operations} operations; {cut_short} of {keys} keys were cut short");
+        field(out, "registers", &styled(NOTICE, said).to_string())?;
+    }
     let same = campaign.redone - campaign.differences.len() as u64;
     field(out, "redone", &format!("{} seeds, {same} with the same history", campaign.redone))?;
     field(out, "hash", &format!("{:016x}", campaign.hash()))?;
@@ -94,12 +101,48 @@ fn counts(counts: &BTreeMap<Cow<'static, str>, u64>) -> String {
 }
 
 fn marks(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
-    let wanted = &campaign.scenario.coverage;
-    let hit = wanted.iter().filter(|mark| campaign.marks.contains_key(mark.as_str())).count();
-    field(out, "coverage", &format!("{hit} of {} marks hit", wanted.len()))?;
-    for mark in wanted {
-        let seeds = campaign.marks.get(mark.as_str()).copied().unwrap_or(0);
-        field(out, "", &format!("{seeds:>7} seeds: {mark}"))?;
+    let judged = campaign.judged_marks();
+    let hit = judged.iter().filter(|one| one.seeds > 0).count();
+    field(out, "coverage", &format!("{hit} of {} marks hit", judged.len()))?;
+    for one in &judged {
+        let mark = format!("{:>7} seeds: {}", one.seeds, one.mark);
+        match judged_from(campaign, one) {
+            None => field(out, "", &mark)?,
+            Some(from) => field(out, "", &format!("{mark} {FAINT}({from}){FAINT:#}"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Why a miss of this mark does not fail this campaign, and which one it would fail.
+fn judged_from(campaign: &Campaign, one: &MarkVerdict) -> Option<String> {
+    if !campaign.owes_marks() {
+        return None;
+    }
+    match one.judged_from {
+        Some(from) if campaign.count() >= from => None,
+        Some(from) => Some(format!("a miss is judged from {from} seeds on")),
+        None => Some("never judged: no seed hit it when rates were measured".to_owned()),
+    }
+}
+
+/// What is wrong, or out of date, with how often marks are hit.
+fn write_coverage(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
+    let count = campaign.count();
+    for one in campaign.judged_marks() {
+        let rates = one.kept.map_or_else(String::new, |kept| {
+            let (seeds, hits, of) = (one.seeds, kept.hits, kept.seeds);
+            format!("in {seeds} of {count} seeds, where {hits} of {of} did when rates were measured")
+        });
+        let mark = &one.mark;
+        match one.judgement {
+            Judgement::Missed => writeln!(out, "  {BAD}never seen{BAD:#} in {count} seeds: {mark}")?,
+            Judgement::Rarer => writeln!(out, "  {BAD}hardly seen{BAD:#} any more, {rates}: {mark}")?,
+            Judgement::MoreOften => {
+                writeln!(out, "  {NOTICE}measure anew{NOTICE:#} (`tenure rates`): {rates}: {mark}")?;
+            }
+            Judgement::Hit | Judgement::NotJudged => {}
+        }
     }
     Ok(())
 }
@@ -163,12 +206,11 @@ fn write_verdict(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
                 }
             }
             Verdict::Panic { .. } => *invariants.entry("panic").or_default() += 1,
+            Verdict::RanAway { .. } => *invariants.entry("ran away").or_default() += 1,
             Verdict::Green => {}
         }
     }
-    for mark in campaign.missed_marks() {
-        writeln!(out, "  {BAD}never seen{BAD:#} in {} seeds: {mark}", campaign.count())?;
-    }
+    write_coverage(out, campaign)?;
     if let Some(planted) = campaign.planted
         && !invariants.contains_key(planted.invariant)
     {
@@ -191,7 +233,7 @@ fn write_verdict(out: &mut impl Write, campaign: &Campaign) -> io::Result<()> {
             (BAD, "red: it was expected to fail, and did not".to_owned())
         }
         (_, _) if failed > 0 => (BAD, format!("red: {failed} seeds ({broke})")),
-        (_, _) => (BAD, "red: coverage marks were not hit".to_owned()),
+        (_, _) => (BAD, "red: coverage marks were not hit, or hardly any more".to_owned()),
     };
     field(out, "verdict", &styled(style, verdict).to_string())
 }

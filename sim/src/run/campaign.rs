@@ -10,8 +10,11 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use super::execute::{execute_here, on_fresh_thread};
+use super::operations::add_up;
 use super::stopwatch::Stopwatch;
-use super::{Capsule, Limits, Run, SeedReport, Shard, Stopped, Verdict, execute, judge};
+use super::{Capsule, Check, Limits, Operations, Run, SeedReport, Shard, Stopped, Verdict, execute, judge};
+use crate::check::Judged;
+use crate::coverage::rates::Rates;
 use crate::history::Step;
 use crate::plan::Plan;
 use crate::planted::Planted;
@@ -20,9 +23,6 @@ use crate::shrink::{Fingerprint, Options, Size, Small, shrink_file, subject};
 
 /// Each so many seeds one is done twice and compared.
 const REDO_EVERY: u64 = 20;
-
-/// From so many seeds on, coverage marks that were not hit fail a campaign.
-const COVERAGE_FROM_SEEDS: u64 = 500;
 
 /// How a campaign is run.
 #[derive(Clone, Debug)]
@@ -114,10 +114,18 @@ pub struct Campaign {
     pub operations: u64,
     /// How many steps in all.
     pub steps: u64,
+    /// What clients did, by kind and outcome.
+    pub done: Operations,
+    /// What each invariant judged.
+    pub checks: BTreeMap<String, Check>,
+    /// How much of what clients did to registers was judged.
+    pub registers: Judged,
     /// The faults that began, by name.
     pub faults: BTreeMap<Cow<'static, str>, u64>,
     /// How many seeds hit each mark.
     pub marks: BTreeMap<Cow<'static, str>, u64>,
+    /// How often each mark was hit when that was measured; `None` if it is not known.
+    pub rates: Option<Rates>,
     /// Simulated time in all.
     pub simulated_ms: u64,
     /// Wall time.
@@ -140,7 +148,7 @@ impl Done {
         let failed = match &self.report.verdict {
             Verdict::Green => false,
             Verdict::Broken { .. } => scenario.expect == Expect::Pass,
-            Verdict::Panic { .. } => true,
+            Verdict::Panic { .. } | Verdict::RanAway { .. } => true,
         };
         failed || self.difference.is_some()
     }
@@ -230,8 +238,12 @@ impl Campaign {
             grants: 0,
             operations: 0,
             steps: 0,
+            done: Operations::new(),
+            checks: BTreeMap::new(),
+            registers: Judged::default(),
             faults: BTreeMap::new(),
             marks: BTreeMap::new(),
+            rates: None,
             simulated_ms: 0,
             wall: Duration::ZERO,
             hashes: BTreeMap::new(),
@@ -247,6 +259,11 @@ impl Campaign {
         self.operations += report.operations;
         self.steps += report.steps;
         self.simulated_ms += report.simulated_ms;
+        self.registers.add(report.registers);
+        add_up(&mut self.done, report.done);
+        for (name, judged, of) in report.checks {
+            self.add_check(name, &Check { seeds: 1, judged, of: of.into() });
+        }
         for (name, count) in report.faults {
             *self.faults.entry(name.into()).or_default() += count;
         }
@@ -256,6 +273,13 @@ impl Campaign {
         if report.verdict != Verdict::Green {
             self.failures.push(Failure { seed: report.seed, verdict: report.verdict, capsule, shrunk: None });
         }
+    }
+
+    fn add_check(&mut self, name: String, check: &Check) {
+        let sum = self.checks.entry(name).or_default();
+        sum.seeds += check.seeds;
+        sum.judged += check.judged;
+        sum.of = check.of.clone();
     }
 
     /// Shrinks a failure of each kind, until the limit, which is for all of them: of those that have a capsule the one that
@@ -302,6 +326,11 @@ impl Campaign {
         self.operations += other.operations;
         self.steps += other.steps;
         self.simulated_ms += other.simulated_ms;
+        self.registers.add(other.registers);
+        add_up(&mut self.done, other.done);
+        for (name, check) in other.checks {
+            self.add_check(name, &check);
+        }
         for (name, count) in other.faults {
             *self.faults.entry(name).or_default() += count;
         }
@@ -334,25 +363,14 @@ impl Campaign {
         self.seeds.end - self.seeds.start
     }
 
-    /// The marks that should have been hit and were not. Small campaigns and bugs planted in the library owe none, and a
-    /// shard's are judged when all are merged.
-    pub fn missed_marks(&self) -> Vec<&str> {
-        let owes = self.planted.is_none_or(Planted::is_in_harness) && self.shard.is_none();
-        if self.count() < COVERAGE_FROM_SEEDS || !owes {
-            return Vec::new();
-        }
-        let hit = |name: &str| self.marks.get(name).is_some_and(|&count| count > 0);
-        self.scenario.coverage.iter().map(String::as_str).filter(|name| !hit(name)).collect()
-    }
-
     /// The failures in which an invariant broke.
     pub fn broken(&self) -> impl Iterator<Item = &Failure> {
         self.failures.iter().filter(|failure| matches!(failure.verdict, Verdict::Broken { .. }))
     }
 
-    /// The failures in which something panicked.
-    pub fn panics(&self) -> impl Iterator<Item = &Failure> {
-        self.failures.iter().filter(|failure| matches!(failure.verdict, Verdict::Panic { .. }))
+    /// The failures in which the run itself came to a wrong end: something panicked, or it never would have ended.
+    pub fn wrong_ends(&self) -> impl Iterator<Item = &Failure> {
+        self.failures.iter().filter(|failure| failure.verdict.wrong_end().is_some())
     }
 
     /// Whether it failed, and should have.
@@ -360,7 +378,8 @@ impl Campaign {
         self.scenario.expect == Expect::Fail && self.broken().next().is_some()
     }
 
-    /// 0 green (or failed as expected), 1 red, 4 not deterministic, 130 or 143 ended by a signal.
+    /// 0 green (or failed as expected), 1 red, 3 green but without the coverage that it owes, 4 not deterministic, 130 or
+    /// 143 ended by a signal.
     pub fn exit_code(&self) -> u8 {
         if let Some(code) = self.stopped.and_then(Stopped::exit_code) {
             return code;
@@ -370,9 +389,13 @@ impl Campaign {
         }
         let as_expected = match self.scenario.expect {
             Expect::Pass => self.failures.is_empty(),
-            Expect::Fail => self.failed_as_expected() && self.panics().next().is_none(),
+            Expect::Fail => self.failed_as_expected() && self.wrong_ends().next().is_none(),
         };
-        u8::from(!as_expected || !self.missed_marks().is_empty())
+        match (as_expected, self.lacks_coverage()) {
+            (false, _) => 1,
+            (true, true) => 3,
+            (true, false) => 0,
+        }
     }
 }
 

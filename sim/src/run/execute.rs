@@ -23,6 +23,8 @@ pub struct Run {
     pub history: History,
     /// The first panic, in words, if something panicked: an outcome of its own, whatever the history says.
     pub panic: Option<String>,
+    /// Why it was ended before its time, if more happened in it than any run needs.
+    pub ran_away: Option<String>,
     /// How many events happened in its world; 0 if it panicked. What it cost.
     pub events: u64,
 }
@@ -84,10 +86,18 @@ fn run_here(plan: &Arc<Plan>, config: ClusterConfig, planted: Option<&'static Pl
         let runtime = Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
         runtime.block_on(live(plan, config, planted, recorder.clone()))
     }));
-    let (panic, events) = outcome.unwrap_or_else(|_| (Some("a task panicked".to_owned()), 0));
+    let (panic, Lived { ran_away, events }) =
+        outcome.unwrap_or_else(|_| (Some("a task panicked".to_owned()), Lived::default()));
     // The hook knows the message and the place; what was caught may be wrapped.
     let panic = quiet::last_panic().or(panic);
-    Run { history: recorder.finish(), panic, events }
+    Run { history: recorder.finish(), panic, ran_away, events }
+}
+
+/// What a world says at its end.
+#[derive(Default)]
+struct Lived {
+    ran_away: Option<String>,
+    events: u64,
 }
 
 async fn live(
@@ -95,7 +105,7 @@ async fn live(
     config: ClusterConfig,
     planted: Option<&'static Planted>,
     recorder: Recorder,
-) -> (Option<String>, u64) {
+) -> (Option<String>, Lived) {
     let world = World::new(plan.seed, config, recorder);
     let shared = Arc::new(Shared::new(Arc::clone(plan), planted, Box::new(SimulatedResource::start(&world))));
     let program = program_of(&shared);
@@ -105,6 +115,9 @@ async fn live(
     }
     for change in changes(plan) {
         world.sleep_until_ns(change.at_ms * MS).await;
+        if world.ran_away().is_some() {
+            break;
+        }
         let fault = &plan.faults[change.index].fault;
         if change.begins {
             world.inject(change.index, fault);
@@ -113,12 +126,17 @@ async fn live(
         }
     }
     world.sleep_until_ns(plan.calm_at_ms * MS).await;
-    world.calm(&plan.lasting());
-    world.sleep_until_ns(plan.duration_ms * MS).await;
-    world.record(Node::World, What::Note("the run ends".into()));
+    if world.ran_away().is_none() {
+        world.calm(&plan.lasting());
+        world.sleep_until_ns(plan.duration_ms * MS).await;
+    }
+    let ran_away = world.ran_away();
+    if ran_away.is_none() {
+        world.record(Node::World, What::Note("the run ends".into()));
+    }
     let events = world.events_happened();
     world.finish().await;
-    (shared.take_panic(), events)
+    (shared.take_panic(), Lived { ran_away, events })
 }
 
 /// A fault begins or ends.

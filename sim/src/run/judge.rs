@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Run;
-use crate::check::{self, Bounds, Evidence, Planned, PlannedLane, Violation};
+use super::operations::operations;
+use super::{Operations, Run};
+use crate::check::{self, Bounds, Evidence, Judged, Planned, PlannedLane, Violation};
 use crate::coverage;
 use crate::history::{History, What};
 use crate::plan::Plan;
@@ -27,15 +28,35 @@ pub enum Verdict {
         /// The panic's words.
         message: String,
     },
+    /// More happened than any run needs: a loop, and no invariant's catch either.
+    RanAway {
+        /// How much, by when, and what went round.
+        message: String,
+    },
 }
 
 impl Verdict {
-    /// The breaches, if any invariant broke.
+    /// What broke, step by step; nothing unless invariants did.
     pub fn violations(&self) -> &[Violation] {
         match self {
             Self::Broken { violations } => violations,
-            Self::Green | Self::Panic { .. } => &[],
+            Self::Green | Self::Panic { .. } | Self::RanAway { .. } => &[],
         }
+    }
+
+    /// What it is called and what it says, if the run itself came to a wrong end.
+    pub fn wrong_end(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Green | Self::Broken { .. } => None,
+            Self::Panic { message } => Some(("panic", message)),
+            Self::RanAway { message } => Some(("ran away", message)),
+        }
+    }
+
+    /// The wrong end that a run came to by itself, if it did.
+    fn of_the_run(run: &Run) -> Option<Self> {
+        let panic = run.panic.as_ref().map(|message| Self::Panic { message: message.clone() });
+        panic.or_else(|| run.ran_away.as_ref().map(|message| Self::RanAway { message: message.clone() }))
     }
 }
 
@@ -54,6 +75,12 @@ pub struct SeedReport {
     pub grants: u64,
     /// How many operations on etcd itself.
     pub operations: u64,
+    /// What clients did, by kind and outcome.
+    pub done: Operations,
+    /// How many of what each invariant judges it had before it, and what these are.
+    pub checks: Vec<(String, u64, &'static str)>,
+    /// How much of what clients did to registers was judged.
+    pub registers: Judged,
     /// The faults that began, by name.
     pub faults: BTreeMap<&'static str, u64>,
     /// The coverage marks that it hit.
@@ -72,8 +99,8 @@ pub fn evidence<'a>(plan: &Plan, run: &'a Run) -> Evidence<'a> {
 /// Judges a run of a plan by these invariants.
 pub fn judge(plan: &Plan, run: &Run, invariants: &[String]) -> SeedReport {
     let evidence = evidence(plan, run);
-    let verdict = match &run.panic {
-        Some(message) => Verdict::Panic { message: message.clone() },
+    let verdict = match Verdict::of_the_run(run) {
+        Some(wrong_end) => wrong_end,
         None => match check::check(&evidence, invariants) {
             violations if violations.is_empty() => Verdict::Green,
             violations => Verdict::Broken { violations },
@@ -86,18 +113,26 @@ pub fn judge(plan: &Plan, run: &Run, invariants: &[String]) -> SeedReport {
         steps: run.history.steps.len() as u64,
         grants: evidence.tenures.len() as u64,
         operations: evidence.plain.operations.len() as u64,
+        done: operations(&evidence),
+        checks: invariants
+            .iter()
+            .map(|name| {
+                let (count, of) = check::subjects(&evidence, name);
+                (name.clone(), count, of)
+            })
+            .collect(),
+        registers: check::judged_registers(&evidence),
         faults: faults(&run.history),
         marks: coverage::hits(&evidence),
         simulated_ms: plan.duration_ms,
     }
 }
 
-/// The first breach of this invariant, or the panic, with its time. Nothing else is looked at.
+/// The first breach of this invariant, or the wrong end, with its time. Nothing else is looked at.
 pub(crate) fn first_violation(plan: &Plan, run: &Run, invariant: Option<&str>) -> Option<(Verdict, u64)> {
     let steps = &run.history.steps;
-    if let Some(message) = &run.panic {
-        let at_ns = steps.last().map_or(0, |step| step.at_ns);
-        return Some((Verdict::Panic { message: message.clone() }, at_ns));
+    if let Some(wrong_end) = Verdict::of_the_run(run) {
+        return Some((wrong_end, steps.last().map_or(0, |step| step.at_ns)));
     }
     let wanted = [invariant?.to_owned()];
     let violations = check::check(&evidence(plan, run), &wanted);

@@ -259,6 +259,7 @@ fn range(task: &Task<'_>) -> Result<Found, BadInput> {
         match report.verdict {
             Verdict::Green => {}
             Verdict::Panic { .. } => found.panics += 1,
+            Verdict::RanAway { .. } => found.hung = true,
             Verdict::Broken { violations } => {
                 // One for each invariant that broke.
                 for violation in violations {

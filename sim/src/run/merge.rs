@@ -76,6 +76,8 @@ fn one_campaign(first: &Part, other: &Part) -> Result<(), BadInput> {
         "the scenario's text"
     } else if planted(a) != planted(b) {
         "the planted bug"
+    } else if a.rates != b.rates {
+        "the rates of the coverage marks"
     } else if a.whole != b.whole {
         "the range of seeds"
     } else if a.shard.map(|shard| shard.of) != b.shard.map(|shard| shard.of) {

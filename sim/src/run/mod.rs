@@ -2,11 +2,14 @@
 
 mod campaign;
 mod capsule;
+mod certificate;
 mod execute;
 mod judge;
 mod kills;
 mod limits;
+mod marks;
 mod merge;
+mod operations;
 mod phases;
 mod quiet;
 mod replayed;
@@ -15,13 +18,16 @@ mod stopwatch;
 
 pub use campaign::{Campaign, CampaignOptions, Difference, Failure, Seen};
 pub use capsule::Capsule;
+pub use certificate::{Certificate, Check, Hunted, Versions};
 pub(crate) use execute::changes;
 pub use execute::{Run, execute};
 pub(crate) use judge::first_violation;
 pub use judge::{SeedReport, Verdict, evidence, judge};
 pub use kills::{Canary, Hunt, HuntOptions, Kill, hunt};
 pub use limits::{Limits, Stopped};
+pub use marks::{Judgement, MarkVerdict};
 pub use merge::{Part, merge};
+pub use operations::Operations;
 pub use phases::Phases;
 pub use quiet::keep_panics_quiet;
 pub(crate) use quiet::words;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use load::{BUILT_IN, find, load};
+pub use load::{BUILT_IN, find, load, rates, rates_file};
 
 use crate::cluster::Transport;
 use crate::store::min_lease_ttl_s;
@@ -53,7 +53,7 @@ pub struct Scenario {
     pub expect: Expect,
     /// The invariants that are checked, by name.
     pub invariants: Vec<String>,
-    /// The coverage marks that a campaign of 500 seeds and more must hit.
+    /// The coverage marks that a campaign must hit, if its size makes a miss improbable.
     #[serde(default)]
     pub coverage: Vec<String>,
     /// The simulated etcd.

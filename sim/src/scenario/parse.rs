@@ -1,8 +1,9 @@
-//! From a scenario file's text to a [`Scenario`], with errors that name file, line and field.
+//! From a scenario file's text to a [`Scenario`], with errors that name file, line, column and field.
 
 use toml::de::{DeTable, DeValue};
 
 use super::{BadInput, Scenario, validate::validate};
+use crate::coverage::{self, rates::Rates};
 
 /// Reads a scenario. `origin` is how errors call the file, `name` what the scenario is to be called.
 pub(super) fn parse(origin: &str, name: &str, text: &str) -> Result<Scenario, BadInput> {
@@ -12,17 +13,43 @@ pub(super) fn parse(origin: &str, name: &str, text: &str) -> Result<Scenario, Ba
     })?;
     name.clone_into(&mut scenario.name);
     validate(&scenario).map_err(|problem| {
-        let offset = offset_of(text, &problem.field);
-        complain(origin, text, offset, &problem.field, &problem.what)
+        let path = match problem.item {
+            Some(item) => format!("{}.{item}", problem.field),
+            None => problem.field.clone(),
+        };
+        complain(origin, text, offset_of(text, &path), &problem.field, &problem.what)
     })?;
     Ok(scenario)
 }
 
+/// Reads the rates of a scenario's coverage marks.
+pub(super) fn parse_rates(origin: &str, text: &str) -> Result<Rates, BadInput> {
+    let rates: Rates = toml::from_str(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        complain(origin, text, offset, &field_at(text, offset), error.message())
+    })?;
+    let known = coverage::names();
+    for (mark, &hits) in &rates.hits {
+        let what = if !known.contains(&mark.as_str()) {
+            format!("there is no such mark; there are {}", known.join(", "))
+        } else if hits > rates.seeds {
+            format!("{hits} is not allowed; at most seeds = {} is", rates.seeds)
+        } else {
+            continue;
+        };
+        let field = format!("hits.{mark}");
+        return Err(complain(origin, text, offset_of(text, &field), &field, &what));
+    }
+    Ok(rates)
+}
+
 fn complain(origin: &str, text: &str, offset: usize, field: &str, what: &str) -> BadInput {
-    let line = text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1;
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     let what = what.lines().collect::<Vec<_>>().join("; ");
     let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
-    BadInput(format!("{origin}:{line}: {field}{what}"))
+    BadInput(format!("{origin}:{line}:{column}: {field}{what}"))
 }
 
 /// The dotted path of the innermost field at a place in the text; empty where there is none, or the text is no TOML.
@@ -53,17 +80,23 @@ fn field_at(text: &str, offset: usize) -> String {
     }
 }
 
-/// Where the field of this dotted path, or the nearest table around it, stands in the text; 0 if nowhere.
+/// Where the field of this dotted path (of a list: its item of that number), or the nearest around it, stands in the text; 0 if
+/// nowhere.
 fn offset_of(text: &str, field: &str) -> usize {
     let Ok(table) = DeTable::parse(text) else { return 0 };
     let mut offset = 0;
     let mut table = table.into_inner();
-    for part in field.split('.') {
+    let mut parts = field.split('.');
+    while let Some(part) = parts.next() {
         let found = std::mem::take(&mut table).into_iter().find(|(key, _)| key.get_ref() == part);
         let Some((key, value)) = found else { break };
         offset = key.span().start;
         match value.into_inner() {
             DeValue::Table(inner) => table = inner,
+            DeValue::Array(items) => {
+                let item = parts.next().and_then(|number| items.get(number.parse::<usize>().ok()?));
+                return item.map_or(offset, |item| item.span().start);
+            }
             _ => break,
         }
     }
@@ -100,7 +133,7 @@ mod tests {
         let text = mutex().replace("count = ", "number = ");
         let error = error_of(&text);
         let line = line_of(&text, "number");
-        assert!(error.starts_with(&format!("x.toml:{line}: clients.number: ")), "{error}");
+        assert!(error.starts_with(&format!("x.toml:{line}:1: clients.number: ")), "{error}");
         assert!(error.contains("count"), "says what is allowed: {error}");
         assert!(!error.contains('\n'), "{error}");
     }
@@ -111,7 +144,7 @@ mod tests {
         let line = line_of(&text, "members");
         assert_eq!(
             error_of(&text),
-            format!("x.toml:{line}: cluster.members: 2 is not allowed; 1, 3 or 5 are")
+            format!("x.toml:{line}:1: cluster.members: 2 is not allowed; 1, 3 or 5 are")
         );
     }
 
@@ -120,7 +153,7 @@ mod tests {
         let text = mutex().replace("client-pause = ", "client-pause = -");
         let line = line_of(&text, "client-pause");
         let error = error_of(&text);
-        assert!(error.starts_with(&format!("x.toml:{line}: faults.weights.client-pause: ")), "{error}");
+        assert!(error.starts_with(&format!("x.toml:{line}:1: faults.weights.client-pause: ")), "{error}");
     }
 
     #[test]
@@ -138,7 +171,49 @@ mod tests {
     }
 
     #[test]
+    fn an_item_of_a_list_is_told_where_it_stands() {
+        let text = mutex().replace("\"a learner was promoted\"", "\"a pig flew\"");
+        let line = line_of(&text, "    \"a pig flew\"");
+        let error = error_of(&text);
+        assert!(
+            error.starts_with(&format!("x.toml:{line}:5: coverage: there is no \"a pig flew\"")),
+            "{error}"
+        );
+        let error = error_of(&mutex().replace("\"fencing\"", "\"luck\""));
+        assert!(error.contains(": invariants: there is no \"luck\"; there are mutual-exclusion"), "{error}");
+        assert!(!error.contains(":1: invariants"), "its column is not the list's: {error}");
+    }
+
+    #[test]
+    fn an_etcd_that_is_not_known_and_weights_that_sum_to_zero_are_refused() {
+        let text = mutex().replace("version = \"3.7.2\"", "version = \"2.3\"");
+        let line = line_of(&text, "version");
+        let error = error_of(&text);
+        assert!(error.starts_with(&format!("x.toml:{line}:1: cluster.version: ")), "{error}");
+        let (before, after) = mutex().split_once("[workload.endings]").expect("is there");
+        let zeros = after
+            .replace("= 12", "= 0")
+            .replace("drop = 3", "drop = 0")
+            .replace("close-session = 1", "close-session = 0");
+        let error = error_of(&format!("{before}[workload.endings]{zeros}"));
+        assert!(error.contains("workload.endings: all weights are 0"), "{error}");
+    }
+
+    #[test]
+    fn rates_of_unknown_marks_and_more_hits_than_seeds_are_refused() {
+        let refused = |text: &str| parse_rates("x.toml", text).expect_err("must be refused").0;
+        let text = "from_seed = 0\nseeds = 10\n[hits]\n\"a holder was paused past its TTL\" = 3\n";
+        assert_eq!(parse_rates("x.toml", text).expect("right").seeds, 10);
+        let unknown = refused(&text.replace("a holder", "an elephant"));
+        assert!(unknown.starts_with("x.toml:4:1: hits.an elephant"), "{unknown}");
+        let many = refused(&text.replace("= 3", "= 11"));
+        assert!(many.contains("at most seeds = 10"), "{many}");
+        let field = refused(&text.replace("from_seed", "from"));
+        assert!(field.starts_with("x.toml:1:1: from: unknown field"), "{field}");
+    }
+
+    #[test]
     fn what_is_no_toml_is_refused_with_its_line() {
-        assert!(error_of("about = \"a\"\nb = = 3\n").starts_with("x.toml:2: "));
+        assert!(error_of("about = \"a\"\nb = = 3\n").starts_with("x.toml:2:"));
     }
 }

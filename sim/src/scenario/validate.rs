@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::{ENDINGS, KINDS, Scenario, Span};
+use crate::store::EtcdVersion;
 use crate::{check, coverage, fault};
 
 /// What is wrong with which field.
 pub(super) struct Problem {
     /// The dotted path.
     pub(super) field: String,
+    /// Which item of it, if it is a list.
+    pub(super) item: Option<usize>,
     /// What is wrong, and what is allowed.
     pub(super) what: String,
 }
@@ -30,7 +33,7 @@ pub(super) fn validate(scenario: &Scenario) -> Verdict {
 }
 
 fn wrong(field: &str, what: impl Into<String>) -> Verdict {
-    Err(Problem { field: field.to_owned(), what: what.into() })
+    Err(Problem { field: field.to_owned(), item: None, what: what.into() })
 }
 
 fn times(scenario: &Scenario) -> Verdict {
@@ -57,6 +60,9 @@ fn cluster(scenario: &Scenario) -> Verdict {
     let cluster = &scenario.cluster;
     if ![1, 3, 5].contains(&cluster.members) {
         return wrong("cluster.members", format!("{} is not allowed; 1, 3 or 5 are", cluster.members));
+    }
+    if let Err(error) = cluster.version.parse::<EtcdVersion>() {
+        return wrong("cluster.version", error.to_string());
     }
     if cluster.spares > 4 {
         return wrong("cluster.spares", format!("{} is not allowed; 0 to 4 are", cluster.spares));
@@ -175,8 +181,12 @@ fn weights(field: &str, weights: &BTreeMap<String, f64>, known: &[&str]) -> Verd
 }
 
 fn names(field: &str, wanted: &[String], known: &[&str]) -> Verdict {
-    match wanted.iter().find(|name| !known.contains(&name.as_str())) {
+    match wanted.iter().position(|name| !known.contains(&name.as_str())) {
         None => Ok(()),
-        Some(name) => wrong(field, format!("there is no {name:?}; there are {}", known.join(", "))),
+        Some(item) => Err(Problem {
+            field: field.to_owned(),
+            item: Some(item),
+            what: format!("there is no {:?}; there are {}", wanted[item], known.join(", ")),
+        }),
     }
 }

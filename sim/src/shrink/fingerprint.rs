@@ -21,6 +21,8 @@ pub enum Fingerprint {
         /// The panic's words, likewise.
         shape: String,
     },
+    /// The run would never have ended.
+    RanAway,
 }
 
 impl Fingerprint {
@@ -28,7 +30,7 @@ impl Fingerprint {
     pub fn invariant(&self) -> Option<&str> {
         match self {
             Self::Broken { invariant, .. } => Some(invariant),
-            Self::Panic { .. } => None,
+            Self::Panic { .. } | Self::RanAway => None,
         }
     }
 
@@ -37,6 +39,7 @@ impl Fingerprint {
         match verdict {
             Verdict::Green => Vec::new(),
             Verdict::Panic { message } => vec![Self::Panic { shape: shape(message) }],
+            Verdict::RanAway { .. } => vec![Self::RanAway],
             Verdict::Broken { violations } => {
                 let of = |violation: &crate::check::Violation| Self::Broken {
                     invariant: violation.invariant.clone(),
@@ -54,7 +57,7 @@ pub fn subject(verdict: &Verdict, wanted: Option<&str>) -> Option<(Fingerprint, 
     let place = all.iter().position(|one| wanted.is_some() && one.invariant() == wanted).unwrap_or(0);
     let step = match verdict {
         Verdict::Broken { violations } => violations.get(place)?.step,
-        Verdict::Green | Verdict::Panic { .. } => 0,
+        Verdict::Green | Verdict::Panic { .. } | Verdict::RanAway { .. } => 0,
     };
     Some((all.into_iter().nth(place)?, step))
 }

@@ -1,6 +1,8 @@
 //! The `tenure` command as a script sees it: exit codes, the one line for bad input, the last line of a red run, reports.
 
 mod campaigns;
+mod certificates;
+mod coverage;
 mod shrinking;
 
 use std::path::Path;
@@ -105,6 +107,25 @@ fn a_red_run_exits_1_writes_capsules_and_ends_with_the_command_that_reproduces_i
         last.starts_with("tenure replay mutex --seed ") && last.ends_with("first-key-wins-late"),
         "{last}"
     );
+}
+
+#[test]
+fn a_run_that_would_never_end_is_ended_told_and_written_down() {
+    let folder = folder();
+    let args = ["run", "mutex", "--seeds", "4", "--planted", "appends-never-match", "--no-shrink"];
+    let output = tenure(folder.path(), &args);
+    let out = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{out}");
+    assert!(out.contains("ran away: ") && out.contains("an append from m"), "{out}");
+    let capsule = std::fs::read_dir(folder.path().join("capsules"))
+        .expect("written")
+        .filter_map(|file| Some(file.ok()?.path()))
+        .find(|file| file.extension().is_some_and(|extension| extension == "json"))
+        .expect("a capsule");
+    let replayed = tenure(folder.path(), &["replay", capsule.to_str().expect("text"), "--brief"]);
+    let out = text(&replayed.stdout);
+    assert_eq!(replayed.status.code(), Some(1), "{out}");
+    assert!(out.contains("still fails: the same history as in the capsule"), "{out}");
 }
 
 #[test]

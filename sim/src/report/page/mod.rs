@@ -39,14 +39,12 @@ pub struct Sentence {
 /// # Errors
 /// If the template cannot be filled, which no history brings about.
 pub fn page(heading: &Heading<'_>, evidence: &Evidence<'_>) -> Result<String, minijinja::Error> {
-    let violations: &[Violation] = match heading.verdict {
-        Verdict::Broken { violations } => violations,
-        Verdict::Green | Verdict::Panic { .. } => &[],
-    };
+    let violations: &[Violation] = heading.verdict.violations();
     let (outcome, verdict) = match heading.verdict {
         Verdict::Green => ("green", "green".to_owned()),
         Verdict::Broken { .. } => ("broken", "invariant broken".to_owned()),
         Verdict::Panic { message } => ("panic", format!("panic: {message}")),
+        Verdict::RanAway { message } => ("panic", message.clone()),
     };
     let model = serde_json::to_string(&Model::of(evidence, violations)).map_err(|error| {
         minijinja::Error::new(minijinja::ErrorKind::BadSerialization, "the model").with_source(error)

@@ -1,0 +1,45 @@
+//! How much each invariant had to judge in a history. An invariant that never finds anything to judge is green whatever happens.
+
+use super::{Evidence, judged_registers};
+use crate::history::{Kind, What};
+
+/// How many of what an invariant judges are in this history, and what they are called. One that is not told of here judges
+/// the history as a whole.
+pub fn subjects(evidence: &Evidence<'_>, invariant: &str) -> (u64, &'static str) {
+    let steps =
+        |is: fn(&What) -> bool| evidence.history.steps.iter().filter(|step| is(&step.what)).count() as u64;
+    let grants = |kinds: &[Kind]| {
+        evidence.tenures.iter().filter(|tenure| kinds.contains(&tenure.holding.kind)).count() as u64
+    };
+    let calm = evidence.calm.map_or(usize::MAX, |calm| calm.step);
+    match invariant {
+        "mutual-exclusion" => (grants(&[Kind::Mutex, Kind::Read, Kind::Write]), "grants"),
+        "single-leader" => (grants(&[Kind::Leader]), "grants"),
+        "fifo" => (grants(&[Kind::Mutex, Kind::Leader]), "grants"),
+        "writer-priority" => (grants(&[Kind::Read, Kind::Write]), "grants"),
+        "fencing" => (steps(|what| matches!(what, What::ResourceWrite { .. })), "writes to a resource"),
+        "observe-order" => (steps(|what| matches!(what, What::Observed { .. })), "observations"),
+        "progress" => {
+            let asks = evidence.asks.iter().filter(|ask| ask.asked.step > calm).count();
+            let calls = evidence.plain.operations.values().filter(|one| one.called.step > calm).count();
+            ((asks + calls) as u64, "asks once calm")
+        }
+        "floor" => (evidence.planned.lanes.len() as u64, "programs"),
+        "true-errors" => {
+            let told = steps(|what| matches!(what, What::NotGranted { .. } | What::ToldLost { .. }));
+            (told + evidence.deeds.len() as u64, "errors, losses and deeds")
+        }
+        "no-residue" => (evidence.keys.values().map(|lives| lives.len() as u64).sum(), "lives of keys"),
+        "linearizable" => (judged_registers(evidence).judged, "operations"),
+        "true-answers" => {
+            let answered = evidence.plain.operations.values().filter(|one| one.ended.is_some());
+            (answered.count() as u64, "operations")
+        }
+        "watch-guarantees" => {
+            let told = |what: &What| matches!(what, What::StreamSaid { .. } | What::WatchTold { .. });
+            (steps(told), "messages of watches")
+        }
+        "lease-life" => (steps(|what| matches!(what, What::LeaseExpired { .. })), "leases that ran out"),
+        _ => (1, "histories"),
+    }
+}
