@@ -325,9 +325,11 @@ impl Contender {
             let fence_now = fence_of(&response, 2);
             if let Some(own) = keys(&response, 0).first() {
                 self.session.set_fence(&fence_key, fence_now);
-                self.presence = Presence::Present { revision: own.create_revision, doubtful };
                 // After a lost try a key with our value is taken for that try's.
                 let adopted = Some(own).filter(|own| !doubtful || own.value != value).cloned();
+                // What an earlier process of the lease may have lost on the way is not known.
+                let doubtful = doubtful || adopted.is_some();
+                self.presence = Presence::Present { revision: own.create_revision, doubtful };
                 return self.joined(keys(&response, 1), own.create_revision, adopted).map(Some);
             }
             if fence_now != fence {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tenure::kv::{Op, Put};
+use tenure::kv::{Compare, CompareOp, Op, Put, Request, Response, Txn};
 use tenure::{Error, Mutex, MutexGuard, Session};
 
 use crate::cx::{Cx, both};
@@ -141,6 +141,28 @@ pub(crate) async fn a_waiter_whose_key_is_deleted_is_told(cx: Cx) {
     cx.delete(format!("{}/{:x}", cx.name, waiter.lease()).as_bytes()).await;
     let outcome = cx.soon("the waiter is told", lock).await;
     assert_eq!(outcome.err(), Some(Error::NotHeld));
+}
+
+pub(crate) async fn what_an_earlier_process_of_the_lease_lost_on_the_way_leaves_no_key(cx: Cx) {
+    let (first, guard) = locked(&cx).await;
+    let (lease, key) = (first.lease(), guard.key().to_vec());
+    first.orphan();
+    drop(guard);
+    let heir = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+    let again = mutex(&cx, &heir).lock().await.expect("the key is its own");
+    assert_eq!(again.key(), key);
+    again.release().await.expect("it is held");
+    // The first process asked twice to get in line, and one of the two was on its way until now.
+    let fence = format!("{}\0fence/{lease:x}", cx.name);
+    let join = Txn::new()
+        .when([
+            Compare::create_revision(&*key, CompareOp::Equal, 0),
+            Compare::mod_revision(fence, CompareOp::Equal, 0),
+        ])
+        .and_then([Op::Put(Put::new(&*key, "").lease(lease))]);
+    let Response::Txn(late) = cx.raw(Request::Txn(join)).await else { panic!("not a transaction's answer") };
+    assert!(!late.succeeded, "nobody waits with that key, and everybody would wait for it");
+    assert!(cx.below(&format!("{}/", cx.name)).await.is_empty());
 }
 
 pub(crate) async fn dropping_the_guard_releases(cx: Cx) {

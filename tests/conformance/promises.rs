@@ -28,6 +28,7 @@ macro_rules! for_each_promise {
                 a_middle_waiter_that_expires_promotes_nobody => "v3_lock_test.go TestMutexWaitsOnCurrentHolder",
                 a_waiter_without_a_lease_is_never_granted => "mutex_test.go TestMutexLockSessionExpired",
                 a_waiter_whose_key_is_deleted_is_told => "",
+                what_an_earlier_process_of_the_lease_lost_on_the_way_leaves_no_key => "",
                 dropping_the_guard_releases => "",
                 dropping_a_waiting_lock_leaves_no_key => "",
                 a_lock_that_times_out_leaves_no_key => "",

@@ -1,6 +1,6 @@
 //! Judges a mutant: first the seeds, few and then more, then the conformance suite over the simulated etcd.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wait_timeout::ChildExt;
 
 use crate::tree::Tree;
 
 /// What became of a mutant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub(crate) enum Outcome {
     /// It does not compile.
@@ -62,7 +62,8 @@ pub(crate) struct Judge<'a> {
     /// How long each stage of a scenario may take, ten times what it takes unchanged.
     limits: Vec<Duration>,
     conformance_limit: Duration,
-    reached_by_seeds: BTreeSet<u32>,
+    /// By scenario, the mutants that its seeds come by.
+    reached_by_seeds: BTreeMap<String, BTreeSet<u32>>,
     reached_by_conformance: BTreeSet<u32>,
     scratch: PathBuf,
 }
@@ -90,11 +91,12 @@ impl<'a> Judge<'a> {
             stages: [4, 30].into_iter().filter(|&few| few < seeds).chain([seeds]).collect(),
             limits: Vec::new(),
             conformance_limit: LEAST_LIMIT,
-            reached_by_seeds: BTreeSet::new(),
+            reached_by_seeds: BTreeMap::new(),
             reached_by_conformance: BTreeSet::new(),
             scratch,
         };
         let mut slowest = Duration::ZERO;
+        let mut reached = BTreeMap::new();
         for scenario in &judge.scenarios {
             let started = now();
             match judge.seeds(0, scenario, seeds, Duration::from_secs(3600))? {
@@ -102,13 +104,14 @@ impl<'a> Judge<'a> {
                 Some(outcome) => bail!("{scenario}: unchanged, {seeds} seeds are not green: {outcome:?}"),
             }
             slowest = slowest.max(started.elapsed());
+            reached.insert(scenario.clone(), judge.reached());
         }
         judge.limits = judge
             .stages
             .iter()
             .map(|&stage| LEAST_LIMIT + slowest.mul_f64(10.0 * stage as f64 / seeds as f64))
             .collect();
-        judge.reached_by_seeds = judge.reached();
+        judge.reached_by_seeds = reached;
         let started = now();
         if let Some(outcome) = judge.conformance(0)? {
             bail!("the conformance suite is not green, unchanged: {outcome:?}");
@@ -118,9 +121,10 @@ impl<'a> Judge<'a> {
         Ok(judge)
     }
 
-    /// How many mutants no seed comes by.
-    pub(crate) fn is_reached_by_seeds(&self, id: u32) -> bool {
-        self.reached_by_seeds.contains(&id)
+    /// The scenarios whose seeds come by the mutant: one that they do not come by changes nothing (one seed, one history).
+    fn reaching(&self, id: u32) -> Vec<&str> {
+        let reached = |scenario: &&String| self.reached_by_seeds[*scenario].contains(&id);
+        self.scenarios.iter().filter(reached).map(String::as_str).collect()
     }
 
     /// Judges the mutant.
@@ -128,14 +132,11 @@ impl<'a> Judge<'a> {
         if !self.tree.viable.contains(&id) {
             return Ok(Outcome::Unviable);
         }
-        // One that nothing comes by changes nothing: one seed, one history.
-        let reached_by_seeds = self.is_reached_by_seeds(id);
-        if reached_by_seeds {
-            for (&stage, &limit) in self.stages.iter().zip(&self.limits) {
-                for scenario in &self.scenarios {
-                    if let Some(outcome) = self.seeds(id, scenario, stage, limit)? {
-                        return Ok(outcome);
-                    }
+        let reaching = self.reaching(id);
+        for (&stage, &limit) in self.stages.iter().zip(&self.limits) {
+            for scenario in &reaching {
+                if let Some(outcome) = self.seeds(id, scenario, stage, limit)? {
+                    return Ok(outcome);
                 }
             }
         }
@@ -144,7 +145,7 @@ impl<'a> Judge<'a> {
         {
             return Ok(outcome);
         }
-        Ok(Outcome::Survived { reached_by_seeds })
+        Ok(Outcome::Survived { reached_by_seeds: !reaching.is_empty() })
     }
 
     fn seeds(&self, id: u32, scenario: &str, seeds: u64, limit: Duration) -> Result<Option<Outcome>> {

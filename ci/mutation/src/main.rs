@@ -9,10 +9,13 @@
 mod accepted;
 mod judge;
 mod list;
+mod probe;
 mod report;
 mod tree;
+mod uncovered;
 mod weave;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -37,6 +40,9 @@ const PLACES: &[&str] = &[
     "src/locker.rs",
     "src/name.rs",
 ];
+
+/// Where the outcomes of the last run are.
+const OUTCOMES: &str = "target/mutants/outcomes.json";
 
 /// Changes the library in every way that `cargo mutants` knows, and tells how many changes the seeds notice.
 ///
@@ -69,12 +75,18 @@ struct Args {
     /// Begin no mutant after this many seconds; those that were not judged are counted
     #[arg(long, value_name = "S")]
     budget_s: Option<u64>,
+    /// Go on from the last run: judge only what it did not, and what survived it
+    #[arg(long)]
+    go_on: bool,
     /// Judge what was built last time; for when the library has not changed since
     #[arg(long)]
     no_build: bool,
     /// Only list the mutants that would be judged
     #[arg(long)]
     list: bool,
+    /// Instead of judging mutants, list the lines of src/ that none of the seeds runs
+    #[arg(long)]
+    uncovered: bool,
 }
 
 fn main() -> ExitCode {
@@ -93,6 +105,10 @@ fn run(args: &Args) -> Result<bool> {
     ensure!(root.join("ci/mutants").is_file(), "run it from the repository's root");
     ensure!(args.seeds > 0, "--seeds 0: one at least");
     let places: Vec<String> = PLACES.iter().map(|&place| place.to_owned()).collect();
+    if args.uncovered {
+        uncovered::print(&root, &["src/".to_owned()], &args.scenarios, args.seeds)?;
+        return Ok(true);
+    }
     let accepted = accepted::read(&root.join("ci/mutants-accepted.toml"))?;
     let all = list::all(&root, &places)?;
     let chosen = list::chosen(&root, &places, &options(args)?, &all)?;
@@ -109,7 +125,8 @@ fn run(args: &Args) -> Result<bool> {
     let scratch = root.join("target/mutants/out");
     let judge = Judge::new(&tree, args.scenarios.clone(), args.first..args.first + args.seeds, scratch)?;
     eprintln!("all green with no mutant on, after {} s", started.elapsed().as_secs());
-    let judged = judge_all(args, &judge, &chosen, started)?;
+    let earlier = if args.go_on { report::earlier(&root.join(OUTCOMES))? } else { BTreeMap::new() };
+    let judged = judge_all(args, &judge, &chosen, &earlier, started)?;
     let report = report::Report { judged: &judged, all: &all, chosen: chosen.len(), accepted: &accepted };
     write(&root, &report)?;
     Ok(report.print())
@@ -136,17 +153,22 @@ fn judge_all(
     args: &Args,
     judge: &Judge<'_>,
     chosen: &[Mutant],
+    earlier: &BTreeMap<String, Outcome>,
     started: Instant,
 ) -> Result<Vec<(Mutant, Outcome)>> {
     let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let ends = args.budget_s.map(|budget_s| started + Duration::from_secs(budget_s));
     let next = AtomicUsize::new(0);
+    let known = |mutant: &&Mutant| {
+        earlier.get(&mutant.name).is_some_and(|outcome| !matches!(outcome, Outcome::Survived { .. }))
+    };
+    let todo: Vec<&Mutant> = chosen.iter().filter(|mutant| !known(mutant)).collect();
     let judged = Mutex::new(Vec::new());
     let trouble = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
-                while let Some(mutant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(&mutant) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if ends.is_some_and(|ends| Instant::now() >= ends) {
                         return;
                     }
@@ -157,7 +179,7 @@ fn judge_all(
                             judged.push((mutant.clone(), outcome));
                         }
                         Err(error) => {
-                            next.store(chosen.len(), Ordering::Relaxed);
+                            next.store(todo.len(), Ordering::Relaxed);
                             let mut trouble =
                                 trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                             trouble.get_or_insert(error);
@@ -171,11 +193,17 @@ fn judge_all(
         return Err(error);
     }
     let mut judged = judged.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for mutant in chosen {
+        let is_new = judged.iter().any(|(one, _): &(Mutant, Outcome)| one.id == mutant.id);
+        if let Some(outcome) = earlier.get(&mutant.name).filter(|_| !is_new) {
+            judged.push((mutant.clone(), outcome.clone()));
+        }
+    }
     judged.sort_by_key(|(mutant, _)| mutant.id);
     Ok(judged)
 }
 
 fn write(root: &Path, report: &report::Report<'_>) -> Result<()> {
-    let file = root.join("target/mutants/outcomes.json");
+    let file = root.join(OUTCOMES);
     std::fs::write(&file, report.json()?).with_context(|| format!("{} cannot be written", file.display()))
 }

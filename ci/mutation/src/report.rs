@@ -1,9 +1,10 @@
 //! What is said of a run: the two rates, the survivors, and what of the list of accepted ones is out of date.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use anyhow::Result;
-use serde::Serialize;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::judge::Outcome;
 use crate::list::Mutant;
@@ -41,6 +42,22 @@ struct Line<'a> {
     at: &'a str,
     #[serde(flatten)]
     outcome: &'a Outcome,
+}
+
+/// The outcomes of an earlier run, by mutant; none if there was none.
+pub(crate) fn earlier(file: &Path) -> Result<BTreeMap<String, Outcome>> {
+    #[derive(Deserialize)]
+    struct Line {
+        mutant: String,
+        #[serde(flatten)]
+        outcome: Outcome,
+    }
+    if !file.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let text = std::fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
+    let lines: Vec<Line> = serde_json::from_str(&text).with_context(|| format!("{}", file.display()))?;
+    Ok(lines.into_iter().map(|line| (line.mutant, line.outcome)).collect())
 }
 
 impl Report<'_> {
@@ -103,6 +120,13 @@ impl Report<'_> {
             "with the simulated conformance suite: {} of {viable}, {:.1} %",
             seeds + conformance,
             rate(seeds + conformance)
+        );
+        let judged_by_list = viable - accepted;
+        println!(
+            "less the accepted: {seeds} of {judged_by_list}, {:.1} %, and {} of {judged_by_list}, {:.1} %",
+            100.0 * seeds as f64 / judged_by_list.max(1) as f64,
+            seeds + conformance,
+            100.0 * (seeds + conformance) as f64 / judged_by_list.max(1) as f64
         );
         println!("survived: {}, of them accepted: {accepted}", viable - seeds - conformance);
     }

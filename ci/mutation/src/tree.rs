@@ -35,10 +35,9 @@ impl Tree {
     pub(crate) fn build(root: &Path, mutants: &[Mutant]) -> Result<Self> {
         let tree = root.join("target/mutants/tree");
         copy(root, &tree)?;
-        write_if_new(&tree.join("src/mutant.rs"), SWITCH)?;
-        let lib = fs::read_to_string(root.join("src/lib.rs"))?;
-        write_if_new(&tree.join("src/lib.rs"), &format!("{lib}\nmod mutant;\n"))?;
+        add_switch(root, &tree)?;
         let target = root.join("target/mutants/build");
+        share_dependencies(&root.join("target/debug"), &target.join("debug"))?;
         let viable = weave_what_compiles(root, &tree, &target, mutants)?;
         let tenure = built(&tree, &target, &["build", "-p", "tenure-sim", "--bin", "tenure"], "tenure")?;
         let suite = ["test", "-p", "tenure", "--test", "conformance", "--no-run"];
@@ -55,8 +54,49 @@ impl Tree {
     }
 }
 
+/// Puts the module of the switches beside the library's own.
+pub(crate) fn add_switch(root: &Path, tree: &Path) -> Result<()> {
+    write_if_new(&tree.join("src/mutant.rs"), SWITCH)?;
+    let lib = fs::read_to_string(root.join("src/lib.rs"))?;
+    write_if_new(&tree.join("src/lib.rs"), &format!("{lib}\nmod mutant;\n"))
+}
+
+/// Links what is built already of other people's crates into the build folder of the copy, if that is new: then it is not
+/// built again. Not what is built of the repository's own packages, which cargo cannot tell from those of the copy.
+pub(crate) fn share_dependencies(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() || !from.is_dir() {
+        return Ok(());
+    }
+    for part in ["deps", ".fingerprint", "build"] {
+        link_all(&from.join(part), &to.join(part))?;
+    }
+    Ok(())
+}
+
+fn link_all(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let own = name.to_string_lossy();
+        if own.trim_start_matches("lib").starts_with("tenure") {
+            continue;
+        }
+        let to = to.join(&name);
+        if entry.file_type()?.is_dir() {
+            link_all(&entry.path(), &to)?;
+        } else {
+            fs::hard_link(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}
+
 /// Copies the files that git tracks or would, those alone that differ, so that cargo builds no more than it must.
-fn copy(root: &Path, tree: &Path) -> Result<()> {
+pub(crate) fn copy(root: &Path, tree: &Path) -> Result<()> {
     let listed = Command::new("git")
         .current_dir(root)
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -97,7 +137,7 @@ fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn write_if_new(file: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_if_new(file: &Path, text: &str) -> Result<()> {
     if fs::read_to_string(file).ok().as_deref() != Some(text) {
         fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
     }
@@ -146,7 +186,7 @@ fn weave_what_compiles(root: &Path, tree: &Path, target: &Path, mutants: &[Mutan
     }
 }
 
-fn sources(root: &Path) -> Result<Vec<(String, String)>> {
+pub(crate) fn sources(root: &Path) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut folders = vec![root.join("src")];
     while let Some(folder) = folders.pop() {
@@ -223,7 +263,7 @@ fn compile(tree: &Path, target: &Path, arguments: &[&str]) -> Result<Compiled> {
     let output = Command::new("cargo")
         .current_dir(tree)
         .args(arguments)
-        .args(["--profile", "quick", "--message-format", "json", "--quiet"])
+        .args(["--message-format", "json", "--quiet"])
         .env("CARGO_TARGET_DIR", target)
         .stderr(Stdio::piped())
         .output()
@@ -249,7 +289,7 @@ fn compile(tree: &Path, target: &Path, arguments: &[&str]) -> Result<Compiled> {
     Ok(compiled)
 }
 
-fn built(tree: &Path, target: &Path, arguments: &[&str], name: &str) -> Result<PathBuf> {
+pub(crate) fn built(tree: &Path, target: &Path, arguments: &[&str], name: &str) -> Result<PathBuf> {
     let mut compiled = compile(tree, target, arguments)?;
     if let Some(fault) = compiled.errors.first() {
         bail!("cargo {}:\n{}", arguments.join(" "), fault.rendered);

@@ -4,7 +4,7 @@
 //! A clock is known within its bounds only, so each question is asked in the sense that does the library no wrong: whether
 //! a deadline *may* have passed where it says that it has, whether it *surely* has where it keeps silent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tenure::Code;
 use tenure::kv::{Op, Request, Response};
@@ -49,6 +49,8 @@ pub(super) struct Renewed {
 pub(super) struct Lease {
     pub(super) renewed: Vec<Renewed>,
     pub(super) attempts: Vec<Attempt>,
+    /// When the client began to open a session on it that an earlier process had.
+    pub(super) taken_over: Vec<Moment>,
     /// When the client opened a session on it.
     pub(super) opened: Vec<Moment>,
     /// Whether its deadline may have passed before what was answered last: then that came too late.
@@ -89,6 +91,8 @@ pub(crate) struct Causes<'a> {
     jumps: BTreeMap<u32, Vec<(u64, u64)>>,
     pub(super) leases: BTreeMap<(u32, i64), Lease>,
     revoked: BTreeMap<i64, Revoked>,
+    /// The leases that an operator asked to be revoked, perhaps from the machine of their own client.
+    by_hand: BTreeSet<i64>,
     /// The calls of each client that failed, in the order of their ends.
     failed: BTreeMap<u32, Vec<FailedCall<'a>>>,
     pub(super) crashes: Vec<(u32, Moment)>,
@@ -196,7 +200,15 @@ impl<'a> Causes<'a> {
                 reading.opening.remove(&client);
                 reading.renewing.retain(|(owner, _), _| *owner != client);
             }
-            What::Does { what: Deed::OpenSession { .. }, .. } => reading.opening(client, true),
+            What::Does { what: Deed::OpenSession { on, .. }, .. } => {
+                if let Some(lease) = on {
+                    self.lease(client, *lease).taken_over.push(now);
+                }
+                reading.opening(client, true);
+            }
+            What::Does { what: Deed::Operator { revokes: Some(lease), .. }, .. } => {
+                self.by_hand.insert(*lease);
+            }
             What::Did { deed, .. } if opens_session(evidence, *deed) => reading.opening(client, false),
             What::SessionOpened { lease, .. } => self.lease(client, *lease).opened.push(now),
             What::SessionEnded { lease, how } => self.lease(client, *lease).ended.push((now, *how)),
@@ -371,16 +383,18 @@ impl<'a> Causes<'a> {
 
     /// Whether somebody else had the lease revoked.
     pub(super) fn revoked_by_another(&self, client: u32, lease: i64, at: Moment) -> bool {
-        self.revoked
-            .get(&lease)
-            .is_some_and(|revoked| revoked.at.step <= at.step && revoked.by.is_some_and(|by| by != client))
+        self.revoked.get(&lease).is_some_and(|revoked| {
+            let by_another = |by| by != client || self.by_hand.contains(&lease);
+            revoked.at.step <= at.step && revoked.by.is_some_and(by_another)
+        })
     }
 
     /// Whether the lease ran out, or was revoked by somebody else.
     pub(super) fn ended_from_outside(&self, client: u32, lease: i64, at: Moment) -> bool {
-        self.revoked
-            .get(&lease)
-            .is_some_and(|revoked| revoked.at.step <= at.step && revoked.by.is_none_or(|by| by != client))
+        self.revoked.get(&lease).is_some_and(|revoked| {
+            let by_another = |by| by != client || self.by_hand.contains(&lease);
+            revoked.at.step <= at.step && revoked.by.is_none_or(by_another)
+        })
     }
 
     /// Whether the lease is gone from etcd.
@@ -396,6 +410,14 @@ impl<'a> Causes<'a> {
                     gone.step <= at.step && !is_own_deletion(evidence, holding.client, gone)
                 })
             })
+    }
+
+    /// Whether somebody deleted a tenure's key by hand, or had its lease revoked: its holder cannot know.
+    pub(super) fn taken_by_hand(&self, evidence: &Evidence<'_>, holding: &Holding, at: Moment) -> bool {
+        self.revoked_by_another(holding.client, holding.lease, at)
+            || key_of(evidence, holding)
+                .and_then(|life| life.deleted)
+                .is_some_and(|(_, gone)| gone.step <= at.step && is_by_hand(evidence, gone))
     }
 
     /// The calls of a client that failed within these steps.
@@ -435,6 +457,14 @@ pub(super) fn is_own_deletion(evidence: &Evidence<'_>, client: u32, deleted: Mom
         return false;
     };
     matches!(**request, Request::Txn(_)) && asker(evidence, *call) == Some(client)
+}
+
+/// Whether a key was deleted by somebody's request to delete it, which the library never makes.
+pub(super) fn is_by_hand(evidence: &Evidence<'_>, deleted: Moment) -> bool {
+    matches!(
+        &evidence.history.steps[deleted.step].what,
+        What::Committed { call: Some(_), request, .. } if matches!(**request, Request::Delete(_))
+    )
 }
 
 /// Whether a deletion came of a request that the network doubled: of the two answers the client has the later one, which

@@ -70,6 +70,10 @@ pub struct Ask {
     pub limit_ms: Option<u64>,
     /// Which of its client's programs asked.
     pub lane: u32,
+    /// How.
+    pub how: &'static str,
+    /// Of a read-write lock: whether readers and writers are granted in order of arrival.
+    pub in_turn: bool,
     /// When and how it ended, if it did.
     pub ended: Option<(Moment, Outcome)>,
 }
@@ -323,7 +327,7 @@ impl<'a> Evidence<'a> {
 
     fn tenure_step(&mut self, client: u32, now: Moment, what: &What) {
         match what {
-            What::Asks { ticket, name, kind, lease, limit_ms, lane, .. } => self.asks.push(Ask {
+            What::Asks { ticket, name, kind, lease, limit_ms, lane, how, in_turn } => self.asks.push(Ask {
                 ticket: *ticket,
                 client,
                 name: Arc::clone(name),
@@ -332,6 +336,8 @@ impl<'a> Evidence<'a> {
                 asked: now,
                 limit_ms: *limit_ms,
                 lane: *lane,
+                how,
+                in_turn: *in_turn,
                 ended: None,
             }),
             What::Granted { ticket, holding, .. } => {
@@ -451,6 +457,11 @@ impl<'a> Evidence<'a> {
     /// An ask by its number: they are numbered from 1 in the order in which they are made.
     pub(super) fn ask(&self, ticket: u64) -> Option<&Ask> {
         self.asks.get(place_of(ticket)?).filter(|ask| ask.ticket == ticket)
+    }
+
+    /// Whether the readers and writers of this name are granted in order of arrival.
+    pub(super) fn is_in_turn(&self, name: &str) -> bool {
+        self.asks.iter().find(|ask| &*ask.name == name).is_some_and(|ask| ask.in_turn)
     }
 
     /// The life of a tenure.

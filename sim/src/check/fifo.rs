@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tenure::kv::EventKind;
 
-use super::evidence::line_of;
+use super::evidence::{Moment, line_of};
 use super::{Breach, Evidence};
 use crate::history::{Holding, Kind, What};
 
@@ -28,6 +28,11 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
                 }
             }
             What::Granted { holding, .. } if matches!(holding.kind, Kind::Mutex | Kind::Leader) => {
+                // What was taken by hand while the grant was on its way.
+                let now = Moment { step, at_ns: at.at_ns };
+                if evidence.causes().taken_by_hand(evidence, holding, now) {
+                    continue;
+                }
                 if let Some(why) = lines.get(holding.name.as_bytes()).map_or_else(
                     || Some("its line is empty".to_owned()),
                     |line| not_head(line, holding, evidence),
@@ -65,6 +70,7 @@ fn not_head(line: &Line<'_>, holding: &Holding, evidence: &Evidence<'_>) -> Opti
 #[cfg(test)]
 mod tests {
     use crate::check::script::Script;
+    use crate::workload::program::OperatorAct;
 
     #[test]
     fn the_head_of_the_line_is_granted_also_when_one_before_it_withdrew() {
@@ -99,6 +105,15 @@ mod tests {
         script.delete(&first);
         script.granted(&first, &[]);
         assert!(script.breach("fifo").expect("gone").detail.contains("its own key is gone since"));
+    }
+
+    #[test]
+    fn one_whose_key_was_deleted_by_hand_meanwhile_cannot_know() {
+        let mut script = Script::new();
+        let first = script.queue(0, "a", 0x10);
+        script.by_hand(1, &first, OperatorAct::DeleteHolder);
+        script.granted(&first, &[]);
+        assert_eq!(script.breach("fifo"), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Belief ends with the release, or when the holder's own clock says so; it never begins again, so grants are the
 //! only instants that need looking at.
 
+use super::evidence::Moment;
 use super::{Breach, Evidence};
 use crate::history::{Holding, Kind, What};
 
@@ -25,7 +26,11 @@ fn first_shared(evidence: &Evidence<'_>, concerns: impl Fn(Kind) -> bool) -> Opt
             let robbed = evidence.robbed.get(&other.lease);
             robbed.is_some_and(|robbed| (robbed.from_ns..robbed.until_ns).contains(&at.at_ns))
         };
-        let other = believers.iter().find(|other| excludes(holding, other) && !is_robbed(other))?;
+        // What was taken by hand its holder may believe in, and who is granted it after that as well.
+        let now = Moment { step, at_ns: at.at_ns };
+        let is_taken = |one: &Holding| evidence.causes().taken_by_hand(evidence, one, now);
+        let mut others = believers.iter().filter(|other| excludes(holding, other) && !is_robbed(other));
+        let other = others.find(|other| !is_taken(other) && !is_taken(holding))?;
         let detail = format!(
             "c{} was granted the {} {:?} (token {}) while c{} still believes that it holds it (token {})",
             holding.client, holding.kind, &*holding.name, holding.token, other.client, other.token
@@ -42,6 +47,7 @@ fn excludes(one: &Holding, other: &Holding) -> bool {
 mod tests {
     use crate::check::script::Script;
     use crate::history::Kind;
+    use crate::workload::program::OperatorAct;
 
     #[test]
     fn a_lock_that_changes_hands_is_right() {
@@ -62,6 +68,21 @@ mod tests {
         assert_eq!(breach.step, step);
         assert!(breach.detail.contains("c1 was granted") && breach.detail.contains("c0 still"), "{breach:?}");
         assert_eq!(script.breach("single-leader"), None, "it is a lock, not a leadership");
+    }
+
+    #[test]
+    fn what_was_taken_by_hand_its_holder_may_believe_in() {
+        for act in [OperatorAct::DeleteHolder, OperatorAct::RevokeHolder] {
+            let mut script = Script::new();
+            let first = script.grant(0, "a", 0x10);
+            script.by_hand(0, &first, act);
+            script.grant_beside(1, "a", 0x11, &[&first]);
+            assert_eq!(script.breach("mutual-exclusion"), None, "{act:?}");
+            let third = script.queue(2, "a", 0x12);
+            let second = Script::holding(1, "a", 0x11, third.token - 1);
+            script.granted(&third, &[&second]);
+            assert!(script.breach("mutual-exclusion").is_some(), "{act:?}: that one is still there");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::causes::{Attempt, AttemptEnd, Causes, Lease};
 use super::evidence::Moment;
 use super::{Breach, Evidence, TenureLife};
+use crate::history::{Deed, DeedEnd, Failure, SessionEnd};
 
 /// What a timer may be late by, and what is done at the same instant may take.
 const SLACK_NS: u64 = 50_000_000;
@@ -33,7 +34,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         .filter_map(|(&(client, id), lease)| {
             let session = Session { evidence, causes, client, id, lease };
             let held = tenures.get(&(client, id)).map_or(&[][..], Vec::as_slice);
-            [session.late(), session.too_often(), session.over(held)]
+            [session.late(), session.too_often(), session.over(held), session.stays()]
                 .into_iter()
                 .flatten()
                 .min_by_key(|b| b.step)
@@ -70,7 +71,9 @@ impl Session<'_, '_> {
     /// Whether there is no session any more at a time: nothing is to be renewed.
     fn is_over_by(&self, at_ns: u64) -> bool {
         let at = Moment { step: self.evidence.step_at(at_ns), at_ns };
-        let ended = self.lease.ended.iter().any(|(ended, _)| ended.at_ns <= at_ns);
+        let opened = self.last_opened(at_ns);
+        let mut ended = self.lease.ended.iter();
+        let ended = ended.any(|(ended, _)| ended.at_ns <= at_ns && ended.step > opened);
         let told = self.lease.told_gone.is_some_and(|(told, _)| told.at_ns <= at_ns);
         ended
             || told
@@ -78,9 +81,19 @@ impl Session<'_, '_> {
             || self.causes.deadline_may_have_passed(self.client, self.id, at)
     }
 
+    /// When a session on it was opened last by a time: an earlier process may have had one.
+    fn last_opened(&self, at_ns: u64) -> usize {
+        let opened = &self.lease.opened;
+        let by_then = opened.partition_point(|opened| opened.at_ns <= at_ns);
+        by_then
+            .checked_sub(1)
+            .or_else(|| (!opened.is_empty()).then_some(0))
+            .map_or(0, |last| opened[last].step)
+    }
+
     /// Whether its process died, or the run ended.
     fn is_dead_by(&self, at_ns: u64) -> bool {
-        let opened = self.lease.opened.first().map_or(0, |opened| opened.step);
+        let opened = self.last_opened(at_ns);
         let crashed = self
             .causes
             .crashes
@@ -99,19 +112,25 @@ impl Session<'_, '_> {
     fn late(&self) -> Option<Breach> {
         let after_success = self.lease.renewed.iter().map(|renewed| {
             let due_ns = renewed.last_sent_ns + renewed.ttl_ns / 3;
-            (renewed.answered, due_ns.max(renewed.answered.at_ns))
+            (renewed.answered.step, renewed.answered, due_ns.max(renewed.answered.at_ns))
         });
         let failed = self.lease.attempts.iter().filter_map(|attempt| match attempt.ended {
-            Some((ended, AttemptEnd::Failed)) => Some((ended, ended.at_ns + LONGEST_PAUSE_NS)),
+            Some((ended, AttemptEnd::Failed)) => {
+                Some((attempt.sent.step, ended, ended.at_ns + LONGEST_PAUSE_NS))
+            }
             _ => None,
         });
         after_success
             .chain(failed)
-            .filter_map(|(since, due_ns)| {
+            .filter_map(|(of, since, due_ns)| {
                 let due_ns = due_ns + self.causes.drift_of(due_ns - since.at_ns);
                 let overdue_ns = self.overdue_ns(due_ns, SLACK_NS);
                 let sent = self.next_attempt(since.step).map(|attempt| attempt.sent.at_ns);
-                if sent.is_some_and(|sent_ns| sent_ns <= overdue_ns) || self.is_over_by(overdue_ns) {
+                // What an earlier process of the lease was to renew, its successor does in its own time.
+                let mut taken_over = self.lease.taken_over.iter();
+                let succeeded = taken_over.any(|begun| begun.step > of && begun.at_ns <= overdue_ns);
+                let in_time = sent.is_some_and(|sent_ns| sent_ns <= overdue_ns);
+                if in_time || succeeded || self.is_over_by(overdue_ns) {
                     return None;
                 }
                 Some(self.breach(overdue_ns, "no renewal is sent, though it is due"))
@@ -125,7 +144,8 @@ impl Session<'_, '_> {
             let next = self.next_attempt(renewed.answered.step)?;
             let passed_ns = self.causes.at_most_ns(self.client, renewed.sent_ns, next.sent.at_ns);
             // A session that is opened anew on the lease begins with one.
-            let anew = self.lease.opened.iter().skip(1).any(|opened| opened.step > renewed.answered.step);
+            let between = renewed.answered.step..=next.sent.step;
+            let anew = self.lease.taken_over.iter().any(|begun| between.contains(&begun.step));
             (passed_ns < renewed.ttl_ns / 3 && !anew).then(|| {
                 let detail = "a renewal is sent before a third of the time to live has passed";
                 self.breach(next.sent.at_ns, detail)
@@ -169,6 +189,37 @@ impl Session<'_, '_> {
         })
     }
 
+    /// A session that was closed or dropped, and whose lease is not revoked; also if its owner does not wait for that.
+    fn stays(&self) -> Option<Breach> {
+        let given_up = self.evidence.deeds.iter().filter_map(|deed| match (deed.what, deed.ended) {
+            (Deed::CloseSession { lease }, Some((at, DeedEnd::Failed(Failure::Cancelled))))
+                if *lease == self.id && deed.client == self.client =>
+            {
+                Some(at)
+            }
+            _ => None,
+        });
+        let ttl_ns = self.lease.renewed.iter().map(|renewed| renewed.ttl_ns).max().unwrap_or(0);
+        let ended = self.lease.ended.iter().filter_map(|(at, how)| match how {
+            SessionEnd::Closed => Some((*at, 0)),
+            // What it held is given back first.
+            SessionEnd::Dropped => Some((*at, 2 * ttl_ns)),
+            SessionEnd::Lost | SessionEnd::Orphaned => None,
+        });
+        ended
+            .chain(given_up.map(|at| (at, 0)))
+            .filter_map(|(at, more_ns)| {
+                let overdue_ns = self.overdue_ns(at.at_ns, more_ns + LONGEST_PAUSE_NS + SLACK_NS);
+                let mut revokes = self.lease.revokes.iter();
+                let revoked = revokes.any(|revoke| revoke.step > at.step && revoke.at_ns <= overdue_ns);
+                let told = self.lease.told_gone.is_some_and(|(told, _)| told.at_ns <= overdue_ns);
+                let dead = self.is_dead_by(overdue_ns);
+                (!revoked && !told && !dead)
+                    .then(|| self.breach(overdue_ns, "it was given up, but its lease is not revoked"))
+            })
+            .min_by_key(|breach| breach.step)
+    }
+
     /// When it was over beyond doubt.
     fn surely_over_ns(&self) -> Option<SurelyOver> {
         let told =
@@ -202,10 +253,28 @@ mod tests {
     use tenure::kv::{Header, Request, Response};
 
     use crate::check::script::Script;
-    use crate::history::{Telling, What};
+    use crate::history::{SessionEnd, Telling, What};
     use crate::node::Node;
 
     const MS: u64 = 1_000_000;
+
+    #[test]
+    fn a_session_that_is_given_up_has_its_lease_revoked() {
+        for how in [SessionEnd::Closed, SessionEnd::Dropped] {
+            for revoked in [true, false] {
+                let mut script = Script::new();
+                script.granted_lease(0, 0x10, 3);
+                script.session(0, 0x10, 3_000);
+                script.record(Node::Client(0), What::SessionEnded { lease: 0x10, how });
+                if revoked {
+                    let request = Arc::new(Request::LeaseRevoke { id: 0x10 });
+                    script.record(Node::Client(0), What::Sent { call: 90, member: 0, request });
+                }
+                script.wait(8_000 * MS);
+                assert_eq!(script.breach("true-errors").is_some(), !revoked, "{how}");
+            }
+        }
+    }
 
     /// A client with a session of 3 s, that is renewed after so many milliseconds each.
     fn renewed(after_ms: &[u64]) -> Script {

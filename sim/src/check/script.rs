@@ -7,6 +7,7 @@ use tenure::kv::{DeleteRange, Event, EventKind, Header, KeyValue, LeaseGrant, Pu
 use super::{Bounds, Breach, Evidence, INVARIANTS, Planned};
 use crate::history::{Deed, DeedEnd, Failure, GuardSays, Holding, Kind, Recorder, SeenLeader, What};
 use crate::node::Node;
+use crate::workload::program::OperatorAct;
 
 const MILLISECOND: u64 = 1_000_000;
 
@@ -20,6 +21,8 @@ pub(super) struct Script {
     deeds: u64,
     /// The time limit of the asks that come.
     limit_ms: Option<u64>,
+    /// Whether the read-write locks that are asked for grant in order of arrival.
+    in_turn: bool,
     live: Vec<KeyValue>,
     open: Vec<(u64, Holding)>,
 }
@@ -34,6 +37,7 @@ impl Script {
             tickets: 0,
             deeds: 0,
             limit_ms: None,
+            in_turn: false,
             live: Vec::new(),
             open: Vec::new(),
         }
@@ -93,6 +97,30 @@ impl Script {
         self.limit_ms = Some(ms);
     }
 
+    /// From here on readers and writers are granted in order of arrival.
+    pub(super) fn in_turn(&mut self) {
+        self.in_turn = true;
+    }
+
+    /// A client's machine sends a request that is committed: the holder's key is deleted by hand, or its lease revoked.
+    pub(super) fn by_hand(&mut self, client: u32, holding: &Holding, act: OperatorAct) {
+        self.deeds += 1;
+        let (deed, call) = (self.deeds, 1_000 + self.deeds);
+        let revokes = (act == OperatorAct::RevokeHolder).then_some(holding.lease);
+        let what = Deed::Operator { holding: holding.clone(), act, revokes };
+        self.record(Node::Client(client), What::Does { deed, what });
+        let request = Arc::new(match revokes {
+            Some(id) => Request::LeaseRevoke { id },
+            None => Request::Delete(DeleteRange::key("any")),
+        });
+        self.record(Node::Client(client), What::Sent { call, member: 0, request: Arc::clone(&request) });
+        self.revision += 1;
+        let events = self.dead(|kv| kv.create_revision == holding.token);
+        let what = What::Committed { revision: self.revision, call: Some(call), request, events };
+        self.record(Node::Member(0), what);
+        self.record(Node::Client(client), What::Did { deed, end: DeedEnd::Done });
+    }
+
     /// etcd commits the revocation of a lease that ran out, and with it the deletion of its keys.
     pub(super) fn runs_out(&mut self, lease: i64) {
         let request = Arc::new(Request::LeaseRevoke { id: lease });
@@ -141,9 +169,17 @@ impl Script {
     pub(super) fn queue_of(&mut self, kind: Kind, client: u32, name: &str, lease: i64) -> Holding {
         self.tickets += 1;
         let (ticket, name): (u64, Arc<str>) = (self.tickets, name.into());
-        let limit_ms = self.limit_ms;
-        let what =
-            What::Asks { ticket, name: Arc::clone(&name), kind, lease, how: "lock", limit_ms, lane: 0 };
+        let (limit_ms, in_turn) = (self.limit_ms, self.in_turn);
+        let what = What::Asks {
+            ticket,
+            name: Arc::clone(&name),
+            kind,
+            lease,
+            how: "lock",
+            limit_ms,
+            lane: 0,
+            in_turn,
+        };
         self.record(Node::Client(client), what);
         self.revision += 1;
         let side = match kind {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use tenure::kv::Request;
 
-use super::causes::{is_own_deletion, key_of, lives, own_line};
+use super::causes::{is_by_hand, is_own_deletion, key_of, lives, own_line};
 use super::evidence::{Ask, KeyLife, Moment, Outcome};
 use super::{Breach, Evidence};
 use crate::history::{Deed, DeedEnd, Failure, Holding, Kind, What};
@@ -113,7 +113,7 @@ impl Success<'_, '_> {
 
     /// Since when an ask could have been granted.
     fn free_ns(&self, ask: &Ask, ended_ns: u64, lines: &BTreeMap<Vec<u8>, Busy<'_>>) -> Option<u64> {
-        if ask.kind == Kind::Read {
+        if ask.kind == Kind::Read && !ask.in_turn {
             let from_ns = ask.asked.at_ns.max(self.settled_ns);
             return lines[&own_line(&ask.name, Kind::Write)].gap_ns(from_ns, ended_ns, self.soon_ns);
         }
@@ -123,9 +123,15 @@ impl Success<'_, '_> {
         let lives = own.lives[..asked].iter().rev().take(1).chain(&own.lives[asked..]);
         let mut mine = lives.filter(|life| life.lease == ask.lease && life.created.at_ns <= ended_ns);
         let mine = mine.find(|life| life.deleted.is_none_or(|(_, gone)| gone.step > ask.asked.step))?;
-        let mut free_ns = own.before_ns(mine.create_revision).max(mine.created.at_ns);
-        if ask.kind == Kind::Write {
-            free_ns = free_ns.max(lines[&own_line(&ask.name, Kind::Read)].before_ns(mine.create_revision));
+        // Whom it waits for.
+        let before: &[Kind] = match ask.kind {
+            Kind::Mutex | Kind::Leader => &[ask.kind],
+            Kind::Read => &[Kind::Write],
+            Kind::Write => &[Kind::Read, Kind::Write],
+        };
+        let mut free_ns = mine.created.at_ns;
+        for &kind in before {
+            free_ns = free_ns.max(lines[&own_line(&ask.name, kind)].before_ns(mine.create_revision));
         }
         let gone_ns = mine.deleted.map_or(u64::MAX, |(_, gone)| gone.at_ns);
         (free_ns < gone_ns).then_some(free_ns)
@@ -145,6 +151,9 @@ impl Success<'_, '_> {
                 let (began, lease, holding, error) = match &at.what {
                     What::NotGranted { ticket, why } => {
                         let ask = self.evidence.ask(*ticket)?;
+                        if self.lost_its_place(ask, now) {
+                            return None;
+                        }
                         (ask.asked, Some(ask.lease), None, why)
                     }
                     What::Released { holding, error: Some(error) } => {
@@ -190,6 +199,16 @@ impl Success<'_, '_> {
                 What::Committed { call: Some(_), request, .. } if !matches!(**request, Request::LeaseRevoke { .. })
             );
             gone.step <= at.step && by_call && !is_own_deletion(self.evidence, holding.client, gone)
+        })
+    }
+
+    /// Whether somebody deleted a contender's key by hand, or had it revoked, while it waited.
+    fn lost_its_place(&self, ask: &Ask, at: Moment) -> bool {
+        lives(self.evidence, &own_line(&ask.name, ask.kind)).iter().any(|life| {
+            life.lease == ask.lease
+                && life.deleted.is_some_and(|(_, gone)| {
+                    (ask.asked.step..=at.step).contains(&gone.step) && is_by_hand(self.evidence, gone)
+                })
         })
     }
 
@@ -309,7 +328,7 @@ fn of_deed(deed: &Deed) -> (Option<i64>, Option<&Holding>) {
         Deed::Leader { lease, .. } => (Some(*lease), None),
         Deed::OpenSession { on, .. } => (*on, None),
         // Whoever closes a session is told of its own doing.
-        Deed::CloseSession { .. } => (None, None),
+        Deed::CloseSession { .. } | Deed::Operator { .. } => (None, None),
     }
 }
 
@@ -321,6 +340,7 @@ fn deed_name(deed: &Deed) -> &'static str {
         Deed::Leader { .. } => "a question for the leader",
         Deed::OpenSession { .. } => "the opening of a session",
         Deed::CloseSession { .. } => "the closing of a session",
+        Deed::Operator { .. } => "what an operator does",
     }
 }
 
@@ -390,6 +410,7 @@ mod tests {
                 how: "read",
                 limit_ms: None,
                 lane: 0,
+                in_turn: false,
             };
             script.record(Node::Client(1), what);
             if !writer_stays {

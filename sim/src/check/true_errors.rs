@@ -31,7 +31,14 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
                 observers.insert(*observer, (name, now));
             }
             let (about, verdict) = match &at.what {
-                What::Granted { holding, says, .. } => (held(holding), judge.granted(holding, says, now)),
+                What::Granted { ticket, holding, says, .. } => {
+                    let granted = judge.granted(holding, says, now);
+                    let ask = evidence.ask(*ticket);
+                    (held(holding), granted.and_then(|()| judge.elected(ask, holding, says, now)))
+                }
+                What::SessionOpened { lease, ttl_ms } => {
+                    (format!("its session {lease:x}"), judge.opened(client, *lease, *ttl_ms))
+                }
                 What::NotGranted { ticket, why } => {
                     let ask = evidence.ask(*ticket)?;
                     let about = format!("its ask for the {} {:?}", ask.kind, &*ask.name);
@@ -74,6 +81,7 @@ fn about_deed(deed: &Deed) -> String {
         Deed::Leader { name, .. } => format!("who leads {:?}", &**name),
         Deed::OpenSession { .. } => "the opening of a session".to_owned(),
         Deed::CloseSession { lease } => format!("the closing of session {lease:x}"),
+        Deed::Operator { .. } => "what an operator does".to_owned(),
     }
 }
 
@@ -100,11 +108,40 @@ impl Judge<'_, '_> {
         if let Some(rev) = says.rev.filter(|rev| *rev != token) {
             return Err(format!("its rev is {rev}"));
         }
+        if let Some(name) = says.name.as_ref().filter(|name| ***name != *holding.name) {
+            return Err(format!("its name is {name:?}"));
+        }
+        if let Some(lease) = says.lease.filter(|lease| *lease != holding.lease) {
+            return Err(format!("its lease is {lease:x}, its session's is {:x}", holding.lease));
+        }
         let Some(key) = &says.key else { return Ok(()) };
         let life = life_of(self.evidence, key, token).filter(|life| life.created.step <= now.step);
         let life = life.ok_or_else(|| format!("its key {} was not created at that revision", Shown(key)))?;
         unless(life.lease == holding.lease, || {
             format!("its key is of the lease {:x}, its session's is {:x}", life.lease, holding.lease)
+        })
+    }
+
+    /// A candidate is elected with the value that it stood with; one that resumes, with what was said last.
+    fn elected(self, ask: Option<&Ask>, holding: &Holding, says: &GuardSays, now: Moment) -> Verdict {
+        let (Some(ask), Some(key)) = (ask, &says.key) else { return Ok(()) };
+        if holding.kind != Kind::Leader || ask.how == "resume" {
+            return Ok(());
+        }
+        let order = self.evidence.order();
+        let Some(kv) = order.state(key, order.newest_before(now.step)) else { return Ok(()) };
+        let value = format!("{}/0", ask.ticket);
+        unless(kv.value == value.as_bytes() || kv.create_revision != holding.token, || {
+            format!("it stood with {value:?}, but says {:?}", Shown(&kv.value).to_string())
+        })
+    }
+
+    /// A session's time to live is what etcd granted or renewed it for.
+    fn opened(self, client: u32, lease: i64, ttl_ms: u64) -> Verdict {
+        let Some(known) = self.causes.leases.get(&(client, lease)) else { return Ok(()) };
+        let mut renewed = known.renewed.iter();
+        unless(renewed.any(|renewed| renewed.ttl_ns == ttl_ms * 1_000_000), || {
+            format!("its time to live is {ttl_ms} ms, which etcd never said")
         })
     }
 
@@ -119,12 +156,20 @@ impl Judge<'_, '_> {
             Failure::ForeignKey { key } => self.foreign_key(&ask.name, key, asked),
             Failure::NotHeld => {
                 let session = self.causes.session_may_be_over(ask.client, ask.lease, now);
-                unless(session || self.lost_its_place(ask, now), || {
+                let cannot_resume = ask.how == "resume" && !self.leads_by_its_key(ask, now);
+                unless(session || cannot_resume || self.lost_its_place(ask, now), || {
                     "its key is gone, but nobody took it away".to_owned()
                 })
             }
             other => self.failed(other, asked),
         }
+    }
+
+    /// Whether a key of its lease is the first in its line.
+    fn leads_by_its_key(self, ask: &Ask, now: Moment) -> bool {
+        let mut line = lives(self.evidence, &own_line(&ask.name, ask.kind)).iter();
+        let first = line.find(|life| life.deleted.is_none_or(|(_, gone)| gone.step > now.step));
+        first.is_some_and(|first| first.lease == ask.lease && first.created.step < ask.asked.step)
     }
 
     /// Whether a contender's key was taken away while it waited.
@@ -266,6 +311,8 @@ impl Judge<'_, '_> {
             }
             Deed::Leader { lease, .. } | Deed::CloseSession { lease } => Some(*lease),
             Deed::OpenSession { on, .. } => *on,
+            // Not the library's doing.
+            Deed::Operator { .. } => return Ok(()),
         };
         let asked = Asked { client: deed.client, lease, began: deed.began, ended: now };
         match (deed.what, end) {
@@ -483,6 +530,7 @@ mod tests {
         Deed, DeedEnd, Failure, GuardSays, Holding, Kind, Refused, SeenLeader, SessionEnd, Telling, What,
     };
     use crate::node::Node;
+    use crate::workload::program::OperatorAct;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -712,6 +760,48 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_by_hand_is_not_held_also_if_its_own_machine_asked_for_it() {
+        for (act, error) in [
+            (OperatorAct::DeleteHolder, Failure::NotHeld),
+            (OperatorAct::RevokeHolder, Failure::NotHeld),
+            (OperatorAct::RevokeHolder, Failure::SessionLost),
+        ] {
+            let mut script = opened();
+            let held = script.grant(0, "a", 0x10);
+            script.by_hand(0, &held, act);
+            let what = What::Released { holding: held, error: Some(error) };
+            script.record(Node::Client(0), what);
+            assert_eq!(script.breach("true-errors"), None, "{act:?}");
+        }
+    }
+
+    #[test]
+    fn a_leadership_is_resumed_unless_its_key_is_gone_or_not_the_first() {
+        let resumed = |gone: bool| {
+            let mut script = opened();
+            let first = script.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+            if gone {
+                script.delete(&first);
+            }
+            let what = What::Asks {
+                ticket: 2,
+                name: "a".into(),
+                kind: Kind::Leader,
+                lease: 0x10,
+                how: "resume",
+                limit_ms: None,
+                lane: 0,
+                in_turn: false,
+            };
+            script.record(Node::Client(0), what);
+            script.record(Node::Client(0), What::NotGranted { ticket: 2, why: Failure::NotHeld });
+            is_untrue(&mut script)
+        };
+        assert!(!resumed(true));
+        assert!(resumed(false), "it leads");
+    }
+
+    #[test]
     fn a_confirmation_says_what_is() {
         let confirmed = |gone: bool, says: bool| {
             let mut script = opened();
@@ -732,7 +822,8 @@ mod tests {
         let says = |key: &str, rev: i64| {
             let mut script = opened();
             let holding = script.queue(0, "a", 0x10);
-            let says = GuardSays { key: Some(key.as_bytes().to_vec()), rev: Some(rev) };
+            let says =
+                GuardSays { key: Some(key.as_bytes().to_vec()), rev: Some(rev), ..GuardSays::default() };
             let what = What::Granted { ticket: 1, holding, believers: vec![], says };
             script.record(Node::Client(0), what);
             is_untrue(&mut script)

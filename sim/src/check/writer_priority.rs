@@ -1,5 +1,6 @@
 //! `writer-priority`: a reader's key never gets in line while a writer's is there, and a writer is granted only when every
-//! reader and writer before it is gone.
+//! reader and writer before it is gone. Where all are granted in order of arrival, a reader is when every writer before it is
+//! gone.
 
 use super::{Breach, Evidence, KeyLife};
 use crate::history::{Holding, Kind, What};
@@ -8,8 +9,11 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     evidence.history.steps.iter().enumerate().find_map(|(step, at)| {
         let What::Granted { holding, .. } = &at.what else { return None };
         let why = match holding.kind {
+            Kind::Read if evidence.is_in_turn(&holding.name) => {
+                still_there(evidence, holding, step, &["write"])?
+            }
             Kind::Read => overtaken(evidence, holding)?,
-            Kind::Write => still_there(evidence, holding, step)?,
+            Kind::Write => still_there(evidence, holding, step, &["read", "write"])?,
             Kind::Mutex | Kind::Leader => return None,
         };
         let detail = format!(
@@ -34,8 +38,8 @@ fn overtaken(evidence: &Evidence<'_>, holding: &Holding) -> Option<String> {
 }
 
 /// An older key that was still there at the grant.
-fn still_there(evidence: &Evidence<'_>, holding: &Holding, step: usize) -> Option<String> {
-    ["read", "write"].into_iter().find_map(|side| {
+fn still_there(evidence: &Evidence<'_>, holding: &Holding, step: usize, sides: &[&str]) -> Option<String> {
+    sides.iter().find_map(|side| {
         let older = lives(evidence, &holding.name, side).iter().find(|life| {
             life.create_revision < holding.token
                 && life.created.step < step
@@ -70,6 +74,22 @@ mod tests {
         script.grant_of(Kind::Read, 2, "a", 0x12, &[]);
         let breach = script.breach("writer-priority").expect("overtakes");
         assert!(breach.detail.contains("a writer had been in line since revision 3"), "{breach:?}");
+    }
+
+    #[test]
+    fn where_all_wait_in_turn_a_reader_is_granted_behind_a_writer_that_is_gone_and_not_beside_one() {
+        for (gone, found) in [(true, false), (false, true)] {
+            let mut script = Script::new();
+            script.in_turn();
+            let writer = script.grant_of(Kind::Write, 0, "a", 0x10, &[]);
+            let reader = script.queue_of(Kind::Read, 1, "a", 0x11);
+            script.queue_of(Kind::Write, 2, "a", 0x12);
+            if gone {
+                script.release(&writer);
+            }
+            script.granted(&reader, &[]);
+            assert_eq!(script.breach("writer-priority").is_some(), found);
+        }
     }
 
     #[test]

@@ -41,6 +41,29 @@ static BEHIND_WRITER: Mark = Mark {
 };
 
 #[distributed_slice(MARKS)]
+static IN_TURN: Mark = Mark {
+    name: "a reader waited in turn for a writer, with a younger writer behind it",
+    seen: |evidence| {
+        evidence.asks.iter().filter(|ask| ask.kind == Kind::Read && ask.in_turn).any(|ask| {
+            let Some((ended, Outcome::Granted)) = ask.ended else { return false };
+            let mut writers =
+                evidence.keys.get(format!("{}/write", ask.name).as_bytes()).into_iter().flatten();
+            let before = evidence.tenures.iter().any(|tenure| {
+                tenure.holding.kind == Kind::Write
+                    && tenure.holding.name == ask.name
+                    && tenure.granted.step < ended.step
+                    && tenure.releases.is_some_and(|gone| (ask.asked.step..ended.step).contains(&gone.step))
+            });
+            before
+                && writers.any(|life| {
+                    (ask.asked.step..ended.step).contains(&life.created.step)
+                        && life.deleted.is_none_or(|(_, gone)| gone.step > ended.step)
+                })
+        })
+    },
+};
+
+#[distributed_slice(MARKS)]
 static TWO_READERS: Mark = Mark {
     name: "two readers held at once",
     seen: |evidence| {

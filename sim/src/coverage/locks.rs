@@ -6,6 +6,7 @@ use tenure::kv::{Op, Request};
 use super::{MARKS, Mark};
 use crate::check::{Call, Evidence, Outcome};
 use crate::history::{Deed, DeedEnd, Failure, What};
+use crate::workload::program::OperatorAct;
 
 #[distributed_slice(MARKS)]
 static PAUSED_HOLDER: Mark =
@@ -135,6 +136,68 @@ static EX_HOLDERS_TXN: Mark = Mark {
             matches!(deed.what, Deed::Txn { .. })
                 && matches!(deed.ended, Some((_, DeedEnd::Failed(Failure::NotHeld))))
         })
+    },
+};
+
+#[distributed_slice(MARKS)]
+static FAR_BACK: Mark = Mark {
+    name: "a lock was granted to one who had come behind more than eight others",
+    seen: granted_from_far_back,
+};
+
+fn granted_from_far_back(evidence: &Evidence<'_>) -> bool {
+    evidence.tenures.iter().any(|tenure| {
+        let lives = evidence.keys.get(tenure.holding.name.as_bytes()).map_or(&[][..], Vec::as_slice);
+        let token = tenure.holding.token;
+        let before = lives.iter().take_while(|life| life.create_revision < token);
+        before.filter(|life| life.deleted.is_none_or(|(gone, _)| gone > token)).count() > 8
+    })
+}
+
+#[distributed_slice(MARKS)]
+static RESUMED: Mark = Mark {
+    name: "a process went on with what an earlier one of its lease held",
+    seen: |evidence| {
+        let tenures = &evidence.tenures;
+        tenures
+            .iter()
+            .enumerate()
+            .any(|(index, one)| tenures[..index].iter().any(|earlier| earlier.holding == one.holding))
+    },
+};
+
+#[distributed_slice(MARKS)]
+static TAKEN_BY_HAND: Mark = Mark {
+    name: "a holder was told that its key was deleted by hand",
+    seen: |evidence| {
+        let is_told =
+            |end: &DeedEnd| matches!(end, DeedEnd::Confirmed(false) | DeedEnd::Failed(Failure::NotHeld));
+        evidence.deeds.iter().any(|deed| {
+            let (Deed::Confirm { holding } | Deed::Txn { holding }) = deed.what else { return false };
+            let by_hand = |other: &crate::check::DeedLife<'_>| {
+                matches!(other.what, Deed::Operator { holding: of, act: OperatorAct::DeleteHolder, .. } if of == holding)
+                    && other.began.step < deed.began.step
+            };
+            deed.ended.is_some_and(|(_, end)| is_told(end)) && evidence.deeds.iter().any(by_hand)
+        })
+    },
+};
+
+#[distributed_slice(MARKS)]
+static PLACE_TAKEN: Mark = Mark {
+    name: "a contender lost its place by hand",
+    seen: |evidence| {
+        let steps = &evidence.history.steps;
+        steps.iter().any(|step| matches!(step.what, What::NotGranted { why: Failure::NotHeld, .. }))
+    },
+};
+
+#[distributed_slice(MARKS)]
+static IN_USE: Mark = Mark {
+    name: "two programs of one session wanted the same lock",
+    seen: |evidence| {
+        let steps = &evidence.history.steps;
+        steps.iter().any(|step| matches!(step.what, What::NotGranted { why: Failure::InUse, .. }))
     },
 };
 

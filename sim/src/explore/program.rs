@@ -150,6 +150,7 @@ impl Process {
             how: role.does.how(),
             limit_ms: (role.does == Does::TryLock).then_some(0),
             lane: 0,
+            in_turn: role.policy == super::bounds::Policy::Fifo,
         });
         let through = Through { session: session.clone(), backend: Arc::clone(&self.backend) };
         let held = {
@@ -329,7 +330,7 @@ impl Lock {
             }
             (Self::Election(election), _) => held(election.campaign(&value).await?),
             (Self::Wrong(wrong), _) => {
-                let ask = Ask { name: NAME.into(), value, wait: Wait::Forever };
+                let ask = Ask { name: NAME.into(), value, wait: Wait::Forever, locker: false, resumes: None };
                 wrong.take(through, &ask).await?
             }
             (Self::Unnamed(error), _) => return Err(error.clone()),

@@ -233,6 +233,8 @@ pub enum What {
         limit_ms: Option<u64>,
         /// Which of its client's programs asks.
         lane: u32,
+        /// Of a read-write lock: whether readers and writers are granted in order of arrival.
+        in_turn: bool,
     },
     /// It was granted. `believers` are the others that, at this very instant, each by its own clock, still believe they
     /// hold something of the same name.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tenure::{Error, Refusal};
 
 use super::Holding;
+use crate::workload::program::OperatorAct;
 
 /// Why something that was asked of a primitive or a session did not come true.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -127,6 +128,8 @@ impl fmt::Display for Refused {
 pub enum SessionEnd {
     /// Its owner closed it.
     Closed,
+    /// Its owner dropped it, and with it all that it held.
+    Dropped,
     /// Its owner found it lost.
     Lost,
     /// Its owner let the lease live on for another to take over.
@@ -137,6 +140,7 @@ impl fmt::Display for SessionEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Closed => "closed",
+            Self::Dropped => "dropped",
             Self::Lost => "lost",
             Self::Orphaned => "orphaned",
         })
@@ -162,6 +166,22 @@ pub struct GuardSays {
     pub key: Option<Vec<u8>>,
     /// A leadership's `rev`.
     pub rev: Option<i64>,
+    /// The name of its lock or election.
+    pub name: Option<String>,
+    /// Its lease.
+    pub lease: Option<i64>,
+}
+
+impl GuardSays {
+    /// What the library's tenures say.
+    pub fn of(tenure: &tenure::Tenure) -> Self {
+        Self {
+            key: Some(tenure.key().to_vec()),
+            rev: None,
+            name: Some(tenure.name().to_owned()),
+            lease: Some(tenure.lease()),
+        }
+    }
 }
 
 /// Something that a client does with the library beside asking for a tenure and giving it back. It is begun and comes to
@@ -203,6 +223,15 @@ pub enum Deed {
     CloseSession {
         /// Its lease.
         lease: i64,
+    },
+    /// An operator interferes by hand, from the machine of the client that holds this.
+    Operator {
+        /// What the client holds.
+        holding: Holding,
+        /// How.
+        act: OperatorAct,
+        /// The lease that is to be revoked, if that is what is done.
+        revokes: Option<i64>,
     },
 }
 

@@ -24,6 +24,11 @@ pub(super) fn chance(rng: &mut ChaCha8Rng, of: u32, all: u32) -> bool {
     rng.random_range(0..all) < of
 }
 
+/// True with this chance, from 0 to 1. What is never so draws nothing.
+pub(super) fn likely(rng: &mut ChaCha8Rng, chance: f64) -> bool {
+    chance > 0.0 && rng.random_range(0.0..1.0) < chance
+}
+
 /// A clock's drift of at most so many millionths either way; in a third of all draws exactly so many.
 pub(super) fn drift(rng: &mut ChaCha8Rng, most_ppm: u64) -> i64 {
     let most = i64::try_from(most_ppm).unwrap_or(i64::MAX);

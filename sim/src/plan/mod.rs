@@ -63,6 +63,9 @@ pub struct ClientPlan {
 pub struct LanePlan {
     /// The session's time to live.
     pub ttl_s: u64,
+    /// The program of its client, one before it, whose session it uses instead of one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<u32>,
     /// What is done with it, in order.
     pub operations: Vec<Operation>,
     /// What is done without a session, in order.

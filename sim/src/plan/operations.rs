@@ -2,12 +2,15 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::draw::{chance, choices, drift, skewed, weighted, within};
+use super::draw::{chance, choices, drift, likely, skewed, weighted, within};
 use super::plain;
 use super::{ClientPlan, LanePlan, ObservingPlan};
+use crate::history::Kind;
 use crate::scenario::{OPERATIONS, OperationKind, Scenario, Waits, WorkloadSpec};
 use crate::streams::Streams;
-use crate::workload::program::{Deed, DeedKind, Ending, Hold, Operation, Patience, PrimitiveKind};
+use crate::workload::program::{
+    Deed, DeedKind, Ending, Hold, Operation, OperatorAct, Patience, PrimitiveKind,
+};
 
 /// More operations than any client gets through.
 pub(super) const MOST_OPERATIONS: usize = 2_000;
@@ -26,7 +29,7 @@ pub(super) fn draw(scenario: &Scenario, streams: &Streams) -> Vec<ClientPlan> {
                 clock_offset_ms,
                 drift_ppm,
                 drift_bound_ppm: u32::try_from(spec.drift_bound_ppm).unwrap_or(u32::MAX),
-                lanes: (0..lanes).map(|_| lane(scenario, &mut program)).collect(),
+                lanes: all_lanes(scenario, lanes, &mut program),
                 observing: observes.then(|| observing(scenario, &mut program)),
                 watchers: plain::watchers(scenario, &mut streams.stream(&format!("watches-{index}"))),
             }
@@ -34,11 +37,24 @@ pub(super) fn draw(scenario: &Scenario, streams: &Streams) -> Vec<ClientPlan> {
         .collect()
 }
 
+fn all_lanes(scenario: &Scenario, count: u32, rng: &mut ChaCha8Rng) -> Vec<LanePlan> {
+    let mut lanes: Vec<_> = (0..count).map(|_| lane(scenario, rng)).collect();
+    if !lanes.is_empty() && likely(rng, scenario.workload.habit("share-session")) {
+        lanes.push(LanePlan { shares: Some(0), ..lane(scenario, rng) });
+    }
+    lanes
+}
+
 /// As many operations as fit into the time, were there no waiting.
 fn lane(scenario: &Scenario, rng: &mut ChaCha8Rng) -> LanePlan {
     let ttl_s = within(rng, scenario.clients.ttl_s);
     if scenario.uses_etcd_itself() {
-        return LanePlan { ttl_s, operations: Vec::new(), plain: plain::operations(scenario, rng) };
+        return LanePlan {
+            ttl_s,
+            shares: None,
+            operations: Vec::new(),
+            plain: plain::operations(scenario, rng),
+        };
     }
     let mut operations = Vec::new();
     let mut at_ms = 0;
@@ -47,7 +63,7 @@ fn lane(scenario: &Scenario, rng: &mut ChaCha8Rng) -> LanePlan {
         at_ms += operation.think_ms + operation.hold.for_ms + 1;
         operations.push(operation);
     }
-    LanePlan { ttl_s, operations, plain: Vec::new() }
+    LanePlan { ttl_s, shares: None, operations, plain: Vec::new() }
 }
 
 fn observing(scenario: &Scenario, rng: &mut ChaCha8Rng) -> ObservingPlan {
@@ -64,6 +80,8 @@ fn name(primitive: PrimitiveKind, names: u32, rng: &mut ChaCha8Rng) -> String {
         PrimitiveKind::Mutex => "jobs",
         PrimitiveKind::Election => "posts",
         PrimitiveKind::Read | PrimitiveKind::Write => "files",
+        // All clients of a name have one policy.
+        PrimitiveKind::ReadInTurn | PrimitiveKind::WriteInTurn => "queues",
     };
     let which = within(rng, [0, u64::from(names) - 1]);
     let letter = u8::try_from(which % 26).unwrap_or_default() + b'a';
@@ -79,12 +97,17 @@ fn operation(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Option<Operation>
         Waits::Forever => Patience::Forever,
         Waits::Not => Patience::Try,
         Waits::Timeout => Patience::TimeoutMs(skewed(rng, [1, 5_000])),
-        Waits::Cancelled => Patience::CancelAfterMs(skewed(rng, [0, 3_000])),
+        Waits::Cancelled if chance(rng, 1, 2) => Patience::CancelAfterMs(skewed(rng, [0, 3_000])),
+        Waits::Cancelled => Patience::CancelAfterPolls(few(rng)),
     };
     let endings = choices(&workload.endings);
     let ending = match weighted(rng, &endings).copied() {
         Some("drop") => Ending::Drop,
         Some("close-session") => Ending::CloseSession,
+        Some("cancel-release") => Ending::CancelRelease { polls: few(rng) },
+        Some("cancel-close") => Ending::CancelClose { polls: few(rng) },
+        Some("drop-session") => Ending::DropSession,
+        Some("hand-over") => Ending::HandOver,
         _ => Ending::Release,
     };
     Some(Operation {
@@ -95,14 +118,24 @@ fn operation(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Option<Operation>
         patience,
         hold: hold(workload, primitive, rng),
         ending,
+        locker: patience == Patience::Forever
+            && primitive.kind() != Kind::Leader
+            && likely(rng, workload.habit("locker")),
+        asks_leader: primitive.kind() == Kind::Leader && likely(rng, workload.habit("ask-leader")),
+        lasts: likely(rng, workload.habit("last")),
     })
+}
+
+/// How often something waits before it is given up.
+fn few(rng: &mut ChaCha8Rng) -> u32 {
+    u32::try_from(skewed(rng, [0, 12])).unwrap_or_default()
 }
 
 fn hold(workload: &WorkloadSpec, primitive: PrimitiveKind, rng: &mut ChaCha8Rng) -> Hold {
     let for_ms = skewed(rng, workload.hold_ms);
     let mut deeds = Vec::new();
     // Readers have nothing to write.
-    if primitive != PrimitiveKind::Read {
+    if primitive.kind() != Kind::Read {
         for _ in 0..within(rng, [0, 2]) {
             // Some packets take long ways; not two of one hold, or waiters wait too long.
             let slow = deeds.is_empty() && chance(rng, 1, 20);
@@ -117,6 +150,19 @@ fn hold(workload: &WorkloadSpec, primitive: PrimitiveKind, rng: &mut ChaCha8Rng)
     }
     if primitive == PrimitiveKind::Election {
         deeds.extend((0..within(rng, [0, 3])).map(|_| DeedKind::Proclaim));
+        if likely(rng, workload.habit("stand-again")) {
+            deeds.push(DeedKind::StandAgain);
+        }
+    }
+    if likely(rng, workload.habit("operator")) {
+        deeds.push(DeedKind::Operator {
+            act: match within(rng, [0, 5]) {
+                0 | 1 => OperatorAct::DeleteHolder,
+                2 => OperatorAct::RevokeHolder,
+                3 | 4 => OperatorAct::DeleteNext,
+                _ => OperatorAct::RevokeNext,
+            },
+        });
     }
     let mut deeds: Vec<_> =
         deeds.into_iter().map(|what| Deed { at_ms: within(rng, [0, for_ms]), what }).collect();

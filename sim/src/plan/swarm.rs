@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::draw::{chance, skewed, within};
+use super::draw::{chance, likely, skewed, within};
 use crate::scenario::{Profile, Scenario};
 use crate::store::EtcdVersion;
 use crate::streams::Streams;
@@ -42,6 +42,9 @@ pub(super) fn draw<'a>(scenario: &'a Scenario, streams: &Streams) -> Cow<'a, Sce
     clocks(&mut drawn, &mut stream("clocks"));
     let most_names = u64::from(scenario.workload.names) * 2;
     drawn.workload.names = small(within(&mut stream("names"), [1, most_names]));
+    if likely(&mut stream("crowd"), scenario.workload.habit("crowd")) {
+        crowd(&mut drawn, &mut stream("crowd-size"));
+    }
     give_time(&mut drawn, scenario);
     Cow::Owned(drawn)
 }
@@ -81,6 +84,13 @@ fn lanes(drawn: &Scenario, rng: &mut ChaCha8Rng) -> u32 {
     };
     let most = (MOST_LANES / drawn.clients.count).max(1);
     (drawn.clients.sessions + more).min(most)
+}
+
+/// So many sessions for one name that most of its line cannot watch the whole of it.
+fn crowd(drawn: &mut Scenario, rng: &mut ChaCha8Rng) {
+    drawn.clients.count = small(within(rng, [6, 12]));
+    drawn.clients.sessions = 2;
+    drawn.workload.names = 1;
 }
 
 /// Half of the seeds have etcd's own 100 and 1000 ms. No fewer than five heartbeats go into an election timeout.

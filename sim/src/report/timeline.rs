@@ -11,6 +11,7 @@ use super::style::{BAD, FAINT, GOOD, NAME, NOTICE};
 use crate::check::Violation;
 use crate::history::{CallEnd, Deed, DeedEnd, History, Holding, SeenLeader, Step, Telling, WatchSays, What};
 use crate::node::Node;
+use crate::workload::program::OperatorAct;
 
 /// Which steps are shown.
 #[derive(Clone, Debug, Default)]
@@ -242,6 +243,16 @@ fn begins(deed: &Deed) -> String {
             format!("opens a session on lease {}", show::hex(*lease))
         }
         Deed::CloseSession { lease } => format!("closes the session of lease {}", show::hex(*lease)),
+        Deed::Operator { holding, act, .. } => match act {
+            OperatorAct::DeleteHolder => format!("an operator deletes the key of {}", held(holding)),
+            OperatorAct::RevokeHolder => format!("an operator revokes the lease of {}", held(holding)),
+            OperatorAct::DeleteNext => {
+                format!("an operator deletes the key of who waits for {}", held(holding))
+            }
+            OperatorAct::RevokeNext => {
+                format!("an operator revokes the lease of who waits for {}", held(holding))
+            }
+        },
     }
 }
 

@@ -205,6 +205,16 @@ pub struct WorkloadSpec {
     /// How a tenure ends, with weights; 0 is never.
     #[serde(default = "default_endings")]
     pub endings: BTreeMap<String, f64>,
+    /// How likely, from 0 to 1, the habits are that clients can have: see [`HABITS`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub habits: BTreeMap<String, f64>,
+}
+
+impl WorkloadSpec {
+    /// How likely a habit is.
+    pub fn habit(&self, name: &str) -> f64 {
+        self.habits.get(name).copied().unwrap_or(0.0)
+    }
 }
 
 /// What goes wrong in a scenario.
@@ -245,14 +255,23 @@ impl ProgramKind {
     }
 }
 
-const ALL: &[PrimitiveKind] =
-    &[PrimitiveKind::Mutex, PrimitiveKind::Election, PrimitiveKind::Read, PrimitiveKind::Write];
+const READ_WRITE: &[PrimitiveKind] =
+    &[PrimitiveKind::Read, PrimitiveKind::Write, PrimitiveKind::ReadInTurn, PrimitiveKind::WriteInTurn];
+
+const ALL: &[PrimitiveKind] = &[
+    PrimitiveKind::Mutex,
+    PrimitiveKind::Election,
+    PrimitiveKind::Read,
+    PrimitiveKind::Write,
+    PrimitiveKind::ReadInTurn,
+    PrimitiveKind::WriteInTurn,
+];
 
 /// The programs there are.
 pub const KINDS: &[ProgramKind] = &[
     of_primitives("mutex", &[PrimitiveKind::Mutex]),
     of_primitives("election", &[PrimitiveKind::Election]),
-    of_primitives("rwlock", &[PrimitiveKind::Read, PrimitiveKind::Write]),
+    of_primitives("rwlock", READ_WRITE),
     of_primitives("mixed", ALL),
     ProgramKind { name: ETCD, primitives: &[], plain: plain::program::OPERATIONS },
 ];
@@ -310,10 +329,33 @@ pub const OPERATIONS: &[OperationKind] = &[
     operation("try-write", PrimitiveKind::Write, Waits::Not),
     operation("write-timeout", PrimitiveKind::Write, Waits::Timeout),
     operation("cancel-write", PrimitiveKind::Write, Waits::Cancelled),
+    operation("read-in-turn", PrimitiveKind::ReadInTurn, Waits::Forever),
+    operation("try-read-in-turn", PrimitiveKind::ReadInTurn, Waits::Not),
+    operation("read-in-turn-timeout", PrimitiveKind::ReadInTurn, Waits::Timeout),
+    operation("cancel-read-in-turn", PrimitiveKind::ReadInTurn, Waits::Cancelled),
+    operation("write-in-turn", PrimitiveKind::WriteInTurn, Waits::Forever),
+    operation("try-write-in-turn", PrimitiveKind::WriteInTurn, Waits::Not),
+    operation("write-in-turn-timeout", PrimitiveKind::WriteInTurn, Waits::Timeout),
+    operation("cancel-write-in-turn", PrimitiveKind::WriteInTurn, Waits::Cancelled),
 ];
 
 /// The ways in which a tenure can end.
-pub const ENDINGS: &[&str] = &["release", "drop", "close-session"];
+pub const ENDINGS: &[&str] =
+    &["release", "drop", "close-session", "cancel-release", "cancel-close", "drop-session", "hand-over"];
+
+/// What clients can be in the habit of, each with what its chance is counted by.
+pub const HABITS: &[(&str, &str)] = &[
+    ("ask-leader", "of a candidature: the candidate asks first who leads"),
+    ("crowd", "of a seed: a dozen sessions and more contend for one name"),
+    ("last", "of a tenure: a process that is restarted goes on with its lease and what it held"),
+    ("locker", "of a lock that waits for as long as it takes: through its Locker"),
+    (
+        "operator",
+        "of a tenure: somebody deletes the key, or revokes the lease, of its holder or of the next in line",
+    ),
+    ("share-session", "of a client: one more program, which uses the session of another"),
+    ("stand-again", "of a leadership: the leader stands for election once more"),
+];
 
 impl Scenario {
     /// When the last fault is healed, in milliseconds since the start.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ENDINGS, KINDS, Scenario, Span};
+use super::{ENDINGS, HABITS, KINDS, Scenario, Span};
 use crate::store::EtcdVersion;
 use crate::{check, coverage, fault};
 
@@ -141,6 +141,12 @@ fn workload(scenario: &Scenario) -> Verdict {
     span("workload.write_ms", workload.write_ms, 0, 3_600_000)?;
     weights("workload.operations", &workload.operations, &kind.operations())?;
     weights("workload.endings", &workload.endings, ENDINGS)?;
+    let habits: Vec<_> = HABITS.iter().map(|(name, _)| *name).collect();
+    weights("workload.habits", &workload.habits, &habits)?;
+    if let Some((habit, chance)) = workload.habits.iter().find(|(_, chance)| **chance > 1.0) {
+        let field = format!("workload.habits.{habit}");
+        return wrong(&field, format!("{chance} is not allowed; 0 to 1 are, it is a chance"));
+    }
     for (field, map) in
         [("workload.operations", &workload.operations), ("workload.endings", &workload.endings)]
     {

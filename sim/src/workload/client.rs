@@ -11,6 +11,7 @@ use tenure::{Backend, Etcd, EtcdOptions};
 use super::lane::Lane;
 use super::observer;
 use super::plain::{self, PlainLane};
+use super::sessions::{Sessions, owners};
 use super::shared::Shared;
 use super::stage::Process;
 use crate::cluster::{ClientEnv, Program};
@@ -51,9 +52,19 @@ async fn work(env: Process, shared: Arc<Shared>) {
     let etcd = Etcd::over(shared.wires(&env.wires), Arc::clone(&env.runtime), options);
     let backend = shared.decorate(Arc::new(etcd.clone()));
     let client = Client { env, shared, plan: own, backend, etcd };
+    let owners = owners(&own.lanes);
+    let sessions: Vec<_> = own
+        .lanes
+        .iter()
+        .enumerate()
+        .map(|(index, lane)| {
+            let users = owners.iter().filter(|owner| **owner == index).count();
+            Sessions::new(&client, lane.ttl_s, users)
+        })
+        .collect();
     let lanes = own.lanes.iter().enumerate().map(|(index, lane)| {
         if lane.plain.is_empty() {
-            Lane::new(&client, index, lane).run().boxed()
+            Lane::new(&client, index, lane, &sessions[owners[index]]).run().boxed()
         } else {
             PlainLane::new(&client, index, lane).run().boxed()
         }

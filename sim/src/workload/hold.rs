@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, select_biased};
-use tenure::Instant;
 use tenure::kv::{Op, Put, TxnResponse};
+use tenure::{Election, Instant, Session};
 
 use super::client::Client;
+use super::operator;
 use super::primitive::{Belief, Held};
 use super::program::{DeedKind, Hold};
 use crate::history::{Deed, DeedEnd, Holding, Telling, What};
@@ -17,7 +18,7 @@ pub(super) async fn hold(
     client: &Client<'_>,
     ticket: u64,
     holding: &Holding,
-    held: &dyn Held,
+    (session, held): (&Session, &dyn Held),
     hold: &Hold,
 ) -> bool {
     let belief = held.belief();
@@ -48,6 +49,11 @@ pub(super) async fn hold(
             DeedKind::Txn => holder.txn().await,
             DeedKind::Confirm => holder.confirm().await,
             DeedKind::Proclaim => holder.proclaim().await,
+            DeedKind::StandAgain => holder.stand_again(session).await,
+            DeedKind::Operator { act } => {
+                let acting = operator::interfere(client, holding, held, act);
+                holder.unless_lost(acting).await;
+            }
         }
     }
     if !holder.stops() {
@@ -136,6 +142,24 @@ impl Holder<'_> {
     async fn confirm(&mut self) {
         let deed = Deed::Confirm { holding: self.holding.clone() };
         let _ = self.client.does(deed, self.held.confirm(), |&held| DeedEnd::Confirmed(held)).await;
+    }
+
+    /// A second candidature of one session is its first one's: it says a new value, and gives the same leadership.
+    async fn stand_again(&mut self, session: &Session) {
+        self.proclaimed += 1;
+        let value = format!("{}/{}", self.ticket, self.proclaimed);
+        let deed = Deed::Proclaim { holding: self.holding.clone(), value: value.clone().into_bytes() };
+        let (client, token) = (self.client, self.holding.token);
+        let name = &self.holding.name;
+        let stands = async {
+            match Election::new(session, &**name)?.try_campaign(value).await? {
+                Some(leadership) if leadership.rev() == token => Ok(()),
+                // The one of before is over.
+                Some(_) | None => Err(tenure::Error::NotHeld),
+            }
+        };
+        let said = client.does(deed, stands, |()| DeedEnd::Done);
+        self.unless_lost(said).await;
     }
 
     async fn proclaim(&mut self) {

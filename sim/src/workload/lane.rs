@@ -1,29 +1,39 @@
-//! One session of a client and its program: it asks, holds, gives back, and opens a new session when one is lost.
+//! One program of a client: it asks, holds, gives back, by a session of its own or one that it shares.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
 
 use futures_util::{FutureExt, select_biased};
-use tenure::Session;
+use tenure::{Election, Session};
 
 use super::client::Client;
 use super::hold;
 use super::library::limit_ms;
 use super::primitive::{Ask, Held, Through, Wait};
 use super::program::{Ending, Operation, Patience, PrimitiveKind};
-use crate::history::{Deed, DeedEnd, Failure, Holding, SessionEnd, What};
+use super::sessions::Sessions;
+use super::shared::Legacy;
+use crate::history::{Deed, DeedEnd, Failure, Holding, Kind, What};
 use crate::plan::LanePlan;
 
 pub(super) struct Lane<'a> {
     client: &'a Client<'a>,
     index: usize,
     plan: &'a LanePlan,
-    session: Option<Session>,
+    sessions: &'a Sessions<'a>,
+    /// The lease of the session that was used last, and whether all that was asked for with it was given back with etcd's
+    /// word for it: then nobody finds more of it than what is held now.
+    clean: (i64, bool),
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(client: &'a Client<'a>, index: usize, plan: &'a LanePlan) -> Self {
-        Self { client, index, plan, session: None }
+    pub(super) fn new(
+        client: &'a Client<'a>,
+        index: usize,
+        plan: &'a LanePlan,
+        sessions: &'a Sessions<'a>,
+    ) -> Self {
+        Self { client, index, plan, sessions, clean: (0, true) }
     }
 
     pub(super) async fn run(mut self) {
@@ -35,47 +45,41 @@ impl<'a> Lane<'a> {
             if self.client.is_draining() {
                 break;
             }
-            let Some(session) = self.session().await else { break };
-            self.take(session, operation).await;
-        }
-        if let Some(session) = self.session.take() {
-            if session.is_alive() {
-                self.close(session).await;
-            } else {
-                self.client.record(What::SessionEnded { lease: session.lease(), how: SessionEnd::Lost });
+            self.go_on_holding().await;
+            let Some(session) = self.sessions.session().await else { break };
+            let is_election = operation.primitive == PrimitiveKind::Election;
+            if is_election && !self.sessions.stand(&operation.name).await {
+                continue;
             }
+            self.take(session, operation, None).await;
+            if is_election {
+                self.sessions.stood(&operation.name).await;
+            }
+        }
+        self.sessions.leave().await;
+    }
+
+    /// Takes up again what an earlier process of this program held and left.
+    async fn go_on_holding(&mut self) {
+        let Some(left) = self.client.shared.take_legacy(self.client.env.index, self.index) else { return };
+        let Some(operation) = self.plan.operations.get(left.operation) else { return };
+        if let Some(session) = self.sessions.take_over(left.lease).await {
+            self.take(session, operation, Some(left)).await;
         }
     }
 
-    /// The session, opened if it is not or was lost. `None` if none could be opened until the drain.
-    async fn session(&mut self) -> Option<Session> {
-        if let Some(session) = &self.session {
-            if session.is_alive() {
-                return Some(session.clone());
-            }
-            self.client.record(What::SessionEnded { lease: session.lease(), how: SessionEnd::Lost });
-            self.session = None;
-        }
-        while !self.client.is_draining() {
-            let builder = Session::builder_on(Arc::clone(&self.client.backend))
-                .ttl(Duration::from_secs(self.plan.ttl_s))
-                .drift_bound_ppm(self.client.plan.drift_bound_ppm);
-            let deed = Deed::OpenSession { on: None, ttl_ms: self.plan.ttl_s * 1000 };
-            match self.client.does(deed, builder.open(), |_| DeedEnd::Done).await {
-                Ok(session) => {
-                    let ttl_ms = u64::try_from(session.ttl().as_millis()).unwrap_or(u64::MAX);
-                    self.client.record(What::SessionOpened { lease: session.lease(), ttl_ms });
-                    return Some(self.session.insert(session).clone());
-                }
-                Err(_) => self.client.sleep_ms(200).await,
-            }
-        }
-        None
-    }
-
-    async fn take(&mut self, session: Session, operation: &Operation) {
+    async fn take(&mut self, session: Session, operation: &Operation, left: Option<Legacy>) {
         let client = self.client;
+        if operation.asks_leader && left.is_none() {
+            self.ask_for_the_leader(&session, &operation.name).await;
+        }
         let (ticket, kind) = (client.shared.next_ticket(), operation.primitive.kind());
+        let wait = match left {
+            // The key of the earlier reader is in the way of writers, which would be in its own way.
+            Some(_) if kind == Kind::Read => Wait::Try,
+            Some(_) => Wait::Forever,
+            None => wait(operation.patience),
+        };
         let name: Arc<str> = operation.name.as_str().into();
         let lease = session.lease();
         client.record(What::Asks {
@@ -83,42 +87,110 @@ impl<'a> Lane<'a> {
             name: Arc::clone(&name),
             kind,
             lease,
-            how: how(operation),
-            limit_ms: limit(operation.patience),
+            how: how(operation, left.is_some() && kind != Kind::Read),
+            limit_ms: limit(wait),
             lane: u32::try_from(self.index).unwrap_or(u32::MAX),
+            in_turn: operation.primitive.is_in_turn(),
         });
         let ask = Ask {
             name: Arc::clone(&name),
             // What observers can put in order: the ask, and the proclamations within.
             value: format!("{ticket}/0"),
-            wait: wait(operation.patience),
+            wait,
+            locker: operation.locker,
+            resumes: left.filter(|_| resumes(operation)).map(|left| left.token),
         };
-        let held = match self.ask(session, operation, &ask).await {
+        let is_clean = self.clean.0 != lease || self.clean.1;
+        self.clean = (lease, false);
+        let held = match self.ask(session.clone(), operation, &ask, left.is_some()).await {
             Ok(held) => held,
-            Err(why) => return client.record(What::NotGranted { ticket, why }),
+            Err(why) => {
+                self.clean.1 = is_clean && why == Failure::HeldByAnother;
+                client.record(What::NotGranted { ticket, why });
+                if left.is_some() && kind == Kind::Read {
+                    self.sessions.close(session).await;
+                }
+                return;
+            }
         };
         let holding = Holding { client: client.env.index, name, kind, token: held.token(), lease };
         let (registered, believers) = client.shared.beliefs.granted(&holding, held.belief());
         let says = held.says();
         client.record(What::Granted { ticket, holding: holding.clone(), believers, says });
-        let told = hold::hold(client, ticket, &holding, &*held, &operation.hold).await;
-        let awaited = operation.ending == Ending::Release && !told;
+        let ending = self.ending(operation, is_clean, left.is_some());
+        if is_clean && (operation.lasts || ending == Ending::HandOver) && self.can_last() {
+            self.leave_behind(&holding, operation);
+        }
+        let told = hold::hold(client, ticket, &holding, (&session, &*held), &operation.hold).await;
+        let awaited = ending == Ending::Release && !told;
         client.record(What::Releases { holding: holding.clone(), awaited });
         drop(registered);
-        match operation.ending {
+        if ending != Ending::HandOver || told {
+            client.shared.take_legacy(client.env.index, self.index);
+        }
+        match ending {
             Ending::Release if !told => {
                 let error = held.release().await.err().map(Failure::from);
+                self.clean.1 = is_clean && error.is_none();
                 client.record(What::Released { holding, error });
             }
+            Ending::CancelRelease { polls } if !told => {
+                up_to_polls(held.release(), polls).await;
+            }
             Ending::CloseSession if !told => {
-                if let Some(session) = self.session.take() {
-                    self.close(session).await;
-                }
+                self.sessions.close(session).await;
+                drop(held);
+            }
+            Ending::CancelClose { polls } if !told => {
+                up_to_polls(self.sessions.close(session), polls).await;
+                drop(held);
+            }
+            Ending::DropSession if !told => {
+                self.sessions.drop_it(session).await;
+                drop(held);
+            }
+            Ending::HandOver if !told => {
+                self.sessions.hand_over(session).await;
                 drop(held);
             }
             // Who was told of the loss has nothing to release.
-            Ending::Release | Ending::CloseSession | Ending::Drop => drop(held),
+            _ => drop(held),
         }
+    }
+
+    /// How it ends: what cannot be handed over ends otherwise.
+    fn ending(&self, operation: &Operation, is_clean: bool, resumed: bool) -> Ending {
+        match operation.ending {
+            // An earlier reader's key lasts as long as its lease.
+            _ if resumed && operation.primitive.kind() == Kind::Read => Ending::CloseSession,
+            Ending::HandOver if resumed => Ending::Release,
+            // What others of the session do is not to be cut short without a word.
+            Ending::CancelClose { .. } | Ending::DropSession if self.sessions.are_shared() => {
+                Ending::CloseSession
+            }
+            Ending::HandOver if !is_clean || !self.can_last() => Ending::CloseSession,
+            ending => ending,
+        }
+    }
+
+    /// Whether another process can go on with what this gives: a session that others use keeps what they hold, too.
+    fn can_last(&self) -> bool {
+        !self.sessions.are_shared()
+    }
+
+    fn leave_behind(&self, holding: &Holding, operation: &Operation) {
+        let place = self.plan.operations.iter().position(|one| std::ptr::eq(one, operation));
+        let Some(operation) = place else { return };
+        let legacy = Legacy { operation, lease: holding.lease, token: holding.token };
+        self.client.shared.leave_legacy(self.client.env.index, self.index, legacy);
+    }
+
+    /// What comes of it is in the history.
+    async fn ask_for_the_leader(&self, session: &Session, name: &str) {
+        let Ok(election) = Election::new(session, name) else { return };
+        let deed = Deed::Leader { name: name.into(), lease: session.lease() };
+        let leads = |leader: &Option<tenure::Leader>| DeedEnd::Leads(leader.clone().map(Into::into));
+        let _ = self.client.does(deed, election.leader(), leads).await;
     }
 
     async fn ask(
@@ -126,10 +198,12 @@ impl<'a> Lane<'a> {
         session: Session,
         operation: &Operation,
         ask: &Ask,
+        goes_on: bool,
     ) -> Result<Box<dyn Held>, Failure> {
         let through = Through { session, backend: Arc::clone(&self.client.backend) };
         let mut taking = self.client.shared.primitive(operation.primitive).take(through, ask).fuse();
         let answer = match operation.patience {
+            _ if goes_on => taking.await,
             Patience::CancelAfterMs(after_ms) => {
                 let mut impatience = std::pin::pin!(self.client.sleep_ms(after_ms).fuse());
                 select_biased! {
@@ -137,6 +211,10 @@ impl<'a> Lane<'a> {
                     () = impatience => return Err(Failure::Cancelled),
                 }
             }
+            Patience::CancelAfterPolls(polls) => match up_to_polls(taking, polls).await {
+                Some(answer) => answer,
+                None => return Err(Failure::Cancelled),
+            },
             _ => taking.await,
         };
         match answer {
@@ -145,50 +223,66 @@ impl<'a> Lane<'a> {
             Err(error) => Err(error.into()),
         }
     }
-
-    async fn close(&self, session: Session) {
-        let lease = session.lease();
-        self.client.record(What::SessionEnded { lease, how: SessionEnd::Closed });
-        // What came of it is in the history.
-        let _ = self.client.does(Deed::CloseSession { lease }, session.close(), |()| DeedEnd::Done).await;
-    }
 }
 
 fn wait(patience: Patience) -> Wait {
     match patience {
-        Patience::Forever | Patience::CancelAfterMs(_) => Wait::Forever,
+        Patience::Forever | Patience::CancelAfterMs(_) | Patience::CancelAfterPolls(_) => Wait::Forever,
         Patience::Try => Wait::Try,
         Patience::TimeoutMs(ms) => limit_ms(ms),
     }
 }
 
 /// The time limit that the primitive is given.
-fn limit(patience: Patience) -> Option<u64> {
-    match patience {
-        Patience::Forever | Patience::CancelAfterMs(_) => None,
-        Patience::Try => Some(0),
-        Patience::TimeoutMs(ms) => Some(ms),
+fn limit(wait: Wait) -> Option<u64> {
+    match wait {
+        Wait::Forever => None,
+        Wait::Try => Some(0),
+        Wait::Limit(limit) => u64::try_from(limit.as_millis()).ok(),
     }
 }
 
-fn how(operation: &Operation) -> &'static str {
+/// Whether a leadership that an earlier process left is resumed; or else its successor just stands for election.
+fn resumes(operation: &Operation) -> bool {
+    operation.primitive == PrimitiveKind::Election && operation.patience != Patience::Forever
+}
+
+fn how(operation: &Operation, goes_on: bool) -> &'static str {
     use PrimitiveKind as P;
-    match (operation.primitive, operation.patience) {
-        (P::Mutex, Patience::Forever) => "lock",
-        (P::Mutex, Patience::Try) => "try_lock",
-        (P::Mutex, Patience::TimeoutMs(_)) => "lock_timeout",
-        (P::Mutex, Patience::CancelAfterMs(_)) => "lock, to be cancelled",
-        (P::Election, Patience::Forever) => "campaign",
-        (P::Election, Patience::Try) => "try_campaign",
-        (P::Election, Patience::TimeoutMs(_)) => "campaign_timeout",
-        (P::Election, Patience::CancelAfterMs(_)) => "campaign, to be cancelled",
-        (P::Read, Patience::Forever) => "read",
-        (P::Read, Patience::Try) => "try_read",
-        (P::Read, Patience::TimeoutMs(_)) => "read_timeout",
-        (P::Read, Patience::CancelAfterMs(_)) => "read, to be cancelled",
-        (P::Write, Patience::Forever) => "write",
-        (P::Write, Patience::Try) => "try_write",
-        (P::Write, Patience::TimeoutMs(_)) => "write_timeout",
-        (P::Write, Patience::CancelAfterMs(_)) => "write, to be cancelled",
+    let [resumed, waits, tries, limited, cancelled] = match operation.primitive {
+        P::Mutex => ["lock, again", "lock", "try_lock", "lock_timeout", "lock, to be cancelled"],
+        P::Election => [
+            if resumes(operation) { "resume" } else { "campaign" },
+            "campaign",
+            "try_campaign",
+            "campaign_timeout",
+            "campaign, to be cancelled",
+        ],
+        P::Read | P::ReadInTurn => ["read", "read", "try_read", "read_timeout", "read, to be cancelled"],
+        P::Write | P::WriteInTurn => {
+            ["write, again", "write", "try_write", "write_timeout", "write, to be cancelled"]
+        }
+    };
+    match operation.patience {
+        _ if goes_on => resumed,
+        Patience::Forever => waits,
+        Patience::Try => tries,
+        Patience::TimeoutMs(_) => limited,
+        Patience::CancelAfterMs(_) | Patience::CancelAfterPolls(_) => cancelled,
     }
+}
+
+/// Waits for something, but drops it when it has to wait once more than so many times: `None`.
+async fn up_to_polls<T>(waiting: impl Future<Output = T>, most: u32) -> Option<T> {
+    let mut waiting = std::pin::pin!(waiting);
+    let mut left = most;
+    std::future::poll_fn(|cx| match waiting.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
 }

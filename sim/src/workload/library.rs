@@ -6,7 +6,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tenure::kv::{Op, TxnResponse};
-use tenure::{Election, Error, Leadership, Mutex, MutexGuard, ReadGuard, RwLock, WriteGuard};
+use tenure::{
+    Election, Error, Leadership, Locker, LockerOf, Mutex, MutexGuard, Policy, ReadGuard, RwLock, Tenure,
+    WriteGuard,
+};
 
 use super::primitive::{Ask, Belief, Held, Primitive, Through, Wait};
 use super::program::PrimitiveKind;
@@ -23,8 +26,10 @@ impl Primitive for Library {
         match self.0 {
             PrimitiveKind::Mutex => mutex(through, ask).boxed(),
             PrimitiveKind::Election => election(through, ask).boxed(),
-            PrimitiveKind::Read => read(through, ask).boxed(),
-            PrimitiveKind::Write => write(through, ask).boxed(),
+            PrimitiveKind::Read => read(through, ask, Policy::WritersFirst).boxed(),
+            PrimitiveKind::Write => write(through, ask, Policy::WritersFirst).boxed(),
+            PrimitiveKind::ReadInTurn => read(through, ask, Policy::Fifo).boxed(),
+            PrimitiveKind::WriteInTurn => write(through, ask, Policy::Fifo).boxed(),
         }
     }
 }
@@ -36,6 +41,9 @@ fn held<H: Held + 'static>(guard: Option<H>) -> Taken {
 async fn mutex(through: Through, ask: Ask) -> Taken {
     let mutex = Mutex::new(&through.session, &*ask.name)?;
     drop(through);
+    if ask.locker && ask.wait == Wait::Forever {
+        return locked(mutex.locker()).await;
+    }
     held(match ask.wait {
         Wait::Forever => Some(mutex.lock().await?),
         Wait::Try => mutex.try_lock().await?,
@@ -45,6 +53,11 @@ async fn mutex(through: Through, ask: Ask) -> Taken {
 
 async fn election(through: Through, ask: Ask) -> Taken {
     let election = Election::new(&through.session, &*ask.name)?;
+    if let Some(rev) = ask.resumes {
+        let key = format!("{}/{:x}", ask.name, through.session.lease());
+        drop(through);
+        return held(Some(election.resume(key.as_bytes(), rev).await?));
+    }
     drop(through);
     held(match ask.wait {
         Wait::Forever => Some(election.campaign(&ask.value).await?),
@@ -53,9 +66,12 @@ async fn election(through: Through, ask: Ask) -> Taken {
     })
 }
 
-async fn read(through: Through, ask: Ask) -> Taken {
-    let lock = RwLock::new(&through.session, &*ask.name)?;
+async fn read(through: Through, ask: Ask, policy: Policy) -> Taken {
+    let lock = RwLock::with_policy(&through.session, &*ask.name, policy)?;
     drop(through);
+    if ask.locker && ask.wait == Wait::Forever {
+        return locked(lock.read_locker()).await;
+    }
     held(match ask.wait {
         Wait::Forever => Some(lock.read().await?),
         Wait::Try => lock.try_read().await?,
@@ -63,14 +79,74 @@ async fn read(through: Through, ask: Ask) -> Taken {
     })
 }
 
-async fn write(through: Through, ask: Ask) -> Taken {
-    let lock = RwLock::new(&through.session, &*ask.name)?;
+async fn write(through: Through, ask: Ask, policy: Policy) -> Taken {
+    let lock = RwLock::with_policy(&through.session, &*ask.name, policy)?;
     drop(through);
+    if ask.locker && ask.wait == Wait::Forever {
+        return locked(lock.write_locker()).await;
+    }
     held(match ask.wait {
         Wait::Forever => Some(lock.write().await?),
         Wait::Try => lock.try_write().await?,
         Wait::Limit(limit) => Some(lock.write_timeout(limit).await?),
     })
+}
+
+/// A locker that is locked. It is asked once more, which it must refuse, and which it says of itself is judged with it.
+async fn locked(locker: LockerOf) -> Taken {
+    locker.lock().await?;
+    let tenure = locker.tenure().ok_or(Error::NotLocked)?;
+    match locker.lock().await {
+        Err(Error::InUse { .. }) => held(Some(Locked { locker, tenure })),
+        _ => Err(Error::NotLocked),
+    }
+}
+
+/// A locker while it is locked.
+struct Locked {
+    locker: LockerOf,
+    tenure: Tenure,
+}
+
+impl Held for Locked {
+    fn token(&self) -> i64 {
+        self.tenure.fencing_token()
+    }
+
+    fn belief(&self) -> Belief {
+        let tenure = self.tenure.clone();
+        Arc::new(move || tenure.is_held())
+    }
+
+    fn lost(&self) -> BoxFuture<'static, ()> {
+        self.tenure.lost().boxed()
+    }
+
+    fn txn(&self, ops: Vec<Op>) -> BoxFuture<'static, Result<TxnResponse, Error>> {
+        let tenure = self.tenure.clone();
+        async move { tenure.txn(ops).await }.boxed()
+    }
+
+    fn confirm(&self) -> BoxFuture<'static, Result<bool, Error>> {
+        let tenure = self.tenure.clone();
+        async move { tenure.confirm().await }.boxed()
+    }
+
+    fn says(&self) -> GuardSays {
+        GuardSays::of(&self.tenure)
+    }
+
+    /// And once more, which it must refuse.
+    fn release(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>> {
+        async move {
+            self.locker.unlock().await?;
+            match self.locker.unlock().await {
+                Err(Error::NotLocked) => Ok(()),
+                _ => Err(Error::NotLocked),
+            }
+        }
+        .boxed()
+    }
 }
 
 macro_rules! held {
@@ -106,7 +182,7 @@ macro_rules! held {
 
             fn says(&self) -> GuardSays {
                 let rev: fn(&$guard) -> Option<i64> = $rev;
-                GuardSays { key: Some(self.key().to_vec()), rev: rev(self) }
+                GuardSays { rev: rev(self), ..GuardSays::of(self) }
             }
 
             fn release(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>> {

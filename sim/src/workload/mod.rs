@@ -7,10 +7,12 @@ mod hold;
 mod lane;
 mod library;
 mod observer;
+mod operator;
 pub mod plain;
 pub mod primitive;
 pub mod program;
 mod resource;
+mod sessions;
 mod shared;
 mod stage;
 

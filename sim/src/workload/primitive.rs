@@ -29,6 +29,10 @@ pub struct Ask {
     pub value: String,
     /// How the primitive is to wait.
     pub wait: Wait,
+    /// Whether it is asked through its [`tenure::Locker`], if it has one and waits for as long as it takes.
+    pub locker: bool,
+    /// The revision of the key that an earlier process of the same lease held, to be gone on with.
+    pub resumes: Option<i64>,
 }
 
 /// How a primitive itself is asked to wait.

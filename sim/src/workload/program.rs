@@ -21,6 +21,20 @@ pub struct Operation {
     pub hold: Hold,
     /// How it ends.
     pub ending: Ending,
+    /// Whether it asks through a [`tenure::Locker`], where its primitive has one and it waits for as long as it takes.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub locker: bool,
+    /// Whether a candidate asks first who leads.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub asks_leader: bool,
+    /// Whether what it holds outlives its process: the next life takes over the lease, and goes on holding.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub lasts: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_off(flag: &bool) -> bool {
+    !flag
 }
 
 /// The primitives whose tenures a program can take.
@@ -35,6 +49,10 @@ pub enum PrimitiveKind {
     Read,
     /// The write side of `tenure::RwLock`, writers first.
     Write,
+    /// The read side of `tenure::RwLock`, in order of arrival.
+    ReadInTurn,
+    /// The write side of `tenure::RwLock`, in order of arrival.
+    WriteInTurn,
 }
 
 impl PrimitiveKind {
@@ -43,9 +61,14 @@ impl PrimitiveKind {
         match self {
             Self::Mutex => Kind::Mutex,
             Self::Election => Kind::Leader,
-            Self::Read => Kind::Read,
-            Self::Write => Kind::Write,
+            Self::Read | Self::ReadInTurn => Kind::Read,
+            Self::Write | Self::WriteInTurn => Kind::Write,
         }
+    }
+
+    /// Whether its readers and writers are granted in order of arrival.
+    pub fn is_in_turn(self) -> bool {
+        matches!(self, Self::ReadInTurn | Self::WriteInTurn)
     }
 }
 
@@ -61,6 +84,8 @@ pub enum Patience {
     TimeoutMs(u64),
     /// Until it drops the waiting future.
     CancelAfterMs(u64),
+    /// Until it drops the waiting future as it waits for the so many-and-first time: wherever in the library that is.
+    CancelAfterPolls(u32),
 }
 
 /// What a holder does.
@@ -104,6 +129,27 @@ pub enum DeedKind {
     Confirm,
     /// A leader says a new value.
     Proclaim,
+    /// A leader stands for election once more, with a new value: that is to say it.
+    StandAgain,
+    /// An operator interferes by hand, from this process's machine.
+    Operator {
+        /// How.
+        act: OperatorAct,
+    },
+}
+
+/// What an operator does to a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperatorAct {
+    /// Deletes the holder's key.
+    DeleteHolder,
+    /// Has the holder's lease revoked.
+    RevokeHolder,
+    /// Deletes the key of the next in line.
+    DeleteNext,
+    /// Has the lease of the next in line revoked.
+    RevokeNext,
 }
 
 /// How a tenure is ended by its holder.
@@ -116,4 +162,18 @@ pub enum Ending {
     Drop,
     /// By closing the session.
     CloseSession,
+    /// By a release that is given up as it waits for the so many-and-first time, and is left to the background.
+    CancelRelease {
+        /// How often it waits before.
+        polls: u32,
+    },
+    /// By closing the session, which is given up in the same way.
+    CancelClose {
+        /// How often it waits before.
+        polls: u32,
+    },
+    /// By dropping the session and all that holds on to it.
+    DropSession,
+    /// By leaving the lease, and all that it keeps, to another process.
+    HandOver,
 }

@@ -1,6 +1,7 @@
 //! What the clients of one run share, outside of their processes: beliefs, the resource, the registers, and how far each
 //! program is.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +18,15 @@ use crate::history::Holding;
 use crate::plan::Plan;
 use crate::planted::{Bug, Planted, idle, refusing};
 
+/// What a process leaves behind for its next life, as if it had written it to its disk: what it holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Legacy {
+    /// By which operation of its program.
+    pub(super) operation: usize,
+    pub(super) lease: i64,
+    pub(super) token: i64,
+}
+
 /// What the clients of one run share.
 pub struct Shared {
     pub(super) plan: Arc<Plan>,
@@ -31,6 +41,8 @@ pub struct Shared {
     deeds: AtomicU64,
     /// For each lane of each client, the next operation: a restarted client goes on behind the one it died in.
     next: Vec<Vec<AtomicUsize>>,
+    /// By client and lane.
+    legacies: Mutex<BTreeMap<(u32, usize), Legacy>>,
     panic: Mutex<Option<String>>,
 }
 
@@ -50,6 +62,7 @@ impl Shared {
             observers: AtomicU64::new(0),
             deeds: AtomicU64::new(0),
             next,
+            legacies: Mutex::default(),
             panic: Mutex::new(None),
         }
     }
@@ -103,6 +116,17 @@ impl Shared {
 
     pub(super) fn next_operation(&self, client: usize, lane: usize) -> usize {
         self.next[client][lane].fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn leave_legacy(&self, client: u32, lane: usize, legacy: Legacy) {
+        let mut legacies = self.legacies.lock().unwrap_or_else(PoisonError::into_inner);
+        legacies.insert((client, lane), legacy);
+    }
+
+    /// What an earlier life left, if it left something; it is gone then.
+    pub(super) fn take_legacy(&self, client: u32, lane: usize) -> Option<Legacy> {
+        let mut legacies = self.legacies.lock().unwrap_or_else(PoisonError::into_inner);
+        legacies.remove(&(client, lane))
     }
 
     pub(super) fn drain_at_ns(&self) -> u64 {

@@ -293,6 +293,7 @@ fn of_tenure(evidence: &Evidence<'_>, cast: &Cast, client: u32, what: &What) -> 
         )),
         What::SessionEnded { lease, how } if cast.leases.contains(lease) => Some(match how {
             SessionEnd::Closed => (MATTERS, format!("c{client} closed its session")),
+            SessionEnd::Dropped => (MATTERS, format!("c{client} dropped its session")),
             SessionEnd::Lost => (MATTERS, format!("c{client} found its session lost")),
             SessionEnd::Orphaned => (MATTERS, format!("c{client} left its lease to another")),
         }),
