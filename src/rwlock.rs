@@ -227,7 +227,7 @@ impl RwLock {
     async fn read_in_turn(&self) -> Result<ReadGuard, Error> {
         loop {
             let mut place = self.reader_place().await?;
-            let joined = place.join(b"", Intent::Wait).await?;
+            let Some(joined) = place.join_if(b"", Intent::Wait).await? else { continue };
             if joined.adopted.is_some() {
                 place.disown();
                 continue;

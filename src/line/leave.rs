@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use super::fence::{LEFT, mark};
 use super::{Contender, Presence, fence_of, keys};
 use crate::kv::{Compare, CompareOp, DeleteRange, Op, OpResponse, Put, Range, Txn};
 use crate::session::{Failed, Slots};
@@ -38,14 +39,35 @@ impl Contender {
         left
     }
 
-    /// Deletes this incarnation of the key and no other (etcd 22082).
+    /// Deletes this incarnation of the key and no other (etcd 22082), unless another process has taken it over meanwhile: the
+    /// fence that this one knows was moved by that.
     async fn delete(&self, revision: i64) -> Result<(), Error> {
-        let txn = Txn::new()
-            .when([Compare::create_revision(&*self.key, CompareOp::Equal, revision)])
-            .and_then([Op::Delete(DeleteRange::key(&*self.key))]);
-        let outcome = self.txn(txn).await?;
-        // After a lost try the key may be gone by that.
-        if outcome.value.succeeded || outcome.doubtful { Ok(()) } else { Err(Error::NotHeld) }
+        let fence_key = self.fence_key();
+        let mut lost_some = false;
+        loop {
+            let fence = self.session.fence(&fence_key);
+            let txn = Txn::new()
+                .when([
+                    Compare::create_revision(&*self.key, CompareOp::Equal, revision),
+                    Compare::mod_revision(&*fence_key, CompareOp::Equal, fence),
+                ])
+                .and_then([Op::Delete(DeleteRange::key(&*self.key))])
+                .or_else([Op::Range(Range::key(&*self.key)), Op::Range(Range::key(&*fence_key))]);
+            let outcome = self.txn(txn).await?;
+            lost_some |= outcome.doubtful;
+            let response = &outcome.value;
+            if response.succeeded {
+                return Ok(());
+            }
+            if keys(response, 0).first().is_none_or(|own| own.create_revision != revision) {
+                // After a lost try the key may be gone by that.
+                return if lost_some { Ok(()) } else { Err(Error::NotHeld) };
+            }
+            if self.is_taken_over(keys(response, 1).first()) {
+                return Err(Error::NotHeld);
+            }
+            self.session.set_fence(&fence_key, fence_of(response, 1));
+        }
     }
 
     /// Deletes the key, and sees to it that no join of before is applied any more: at once, or as soon as there is space.
@@ -75,7 +97,7 @@ impl Contender {
         let mut lost_some = false;
         loop {
             let fence = self.session.fence(&fence_key);
-            let mark = [&*self.key, b" ", fence.to_string().as_bytes()].concat();
+            let mark = mark(&self.key, LEFT, fence);
             let put = Put::new(&*fence_key, &*mark).lease(self.session.lease());
             let txn = Txn::new()
                 .when([Compare::mod_revision(&*fence_key, CompareOp::Equal, fence)])
@@ -101,14 +123,15 @@ impl Contender {
                 };
             }
             let now = keys(&outcome.value, 0).first();
+            if self.is_taken_over(now) {
+                // What this process has lost is fenced off by that, and the key is another's.
+                let held = matches!(self.presence, Presence::Present { .. });
+                return if held { Err(Error::NotHeld) } else { Ok(Fence::Moved) };
+            }
             self.session.set_fence(&fence_key, fence_of(&outcome.value, 0));
             // The mark tells that a lost try of this very transaction was applied; but one from before the key was created
             // is an earlier process's of the same lease.
-            let oldest = match self.presence {
-                Presence::Present { revision, .. } => revision,
-                Presence::Absent | Presence::Unknown => 0,
-            };
-            if now.is_some_and(|kv| kv.value == mark && kv.mod_revision > oldest) {
+            if now.is_some_and(|kv| kv.value == mark && kv.mod_revision > self.created()) {
                 return Ok(Fence::Moved);
             }
         }
@@ -153,6 +176,7 @@ impl Contender {
                     key: key.clone(),
                     slot: Some(slot),
                     presence: Presence::Unknown,
+                    taken_over_at: 0,
                     condition: None,
                 };
                 match contender.delete_and_fence().await {

@@ -10,8 +10,13 @@
 //! for. So each join also compares the revision of the session's *fence key*, which does not exist until a request is
 //! lost; and who leaves after a lost join writes that key in the transaction that deletes its own. After that no earlier
 //! join can be applied. The fence key lives by the session's lease, beside the line (`NAME\0fence/LEASE`).
+//!
+//! Nor is a late *deletion* applied when the key has become another process's, which has taken over the lease: each deletion
+//! compares the fence too, and who takes a key over moves it (`takeover.rs`).
 
+mod fence;
 mod leave;
+mod takeover;
 mod wait;
 mod watching;
 
@@ -80,6 +85,8 @@ pub(crate) struct Joined {
     pub(crate) is_first: bool,
     /// The contender's key as it was, if this join did not create it.
     pub(crate) adopted: Option<KeyValue>,
+    /// The key was there, made by an earlier try of this join or by another process.
+    existed: bool,
     /// For who waits: the watch that was opened with the join, and the list that came with it.
     pub(crate) head_start: Option<HeadStart>,
 }
@@ -108,6 +115,8 @@ struct Contender {
     /// Freed once the line is left.
     slot: Option<Slot>,
     presence: Presence,
+    /// The revision at which this process took the key over from an earlier one, and moved the fence; 0 if it did not.
+    taken_over_at: i64,
     /// The key may appear only if this holds too.
     condition: Option<Compare>,
 }
@@ -141,6 +150,7 @@ impl Place {
             key,
             slot: Some(slot),
             presence: Presence::Absent,
+            taken_over_at: 0,
             condition: None,
         };
         Ok(Self { contender: Some(contender) })
@@ -154,12 +164,17 @@ impl Place {
         self
     }
 
-    /// Gets in line.
+    /// Gets in line, by a key that an earlier process of the same session left there, if there is one.
     ///
     /// Cancel safe: dropping the place afterwards leaves the line, applied or not.
     pub(crate) async fn join(&mut self, value: &[u8], intent: Intent) -> Result<Joined, Error> {
         loop {
-            if let Some(joined) = self.join_if(value, intent).await? {
+            let Some(joined) = self.join_if(value, intent).await? else { continue };
+            let contender = self.contender_mut();
+            // A key that this very join may have made is an earlier process's, too, if there was one.
+            let made_by_another =
+                joined.adopted.is_some() || joined.existed && contender.session.is_taken_over();
+            if !made_by_another || contender.take_over_joined().await? {
                 return Ok(joined);
             }
         }
@@ -199,10 +214,7 @@ impl Place {
 
     /// The revision that created the contender's key; 0 before it has joined.
     pub(crate) fn revision(&self) -> i64 {
-        match self.contender().presence {
-            Presence::Present { revision, .. } => revision,
-            Presence::Absent | Presence::Unknown => 0,
-        }
+        self.contender().created()
     }
 
     pub(crate) fn key(&self) -> &[u8] {
@@ -330,7 +342,8 @@ impl Contender {
                 // What an earlier process of the lease may have lost on the way is not known.
                 let doubtful = doubtful || adopted.is_some();
                 self.presence = Presence::Present { revision: own.create_revision, doubtful };
-                return self.joined(keys(&response, 1), own.create_revision, adopted).map(Some);
+                let joined = self.joined(keys(&response, 1), own.create_revision, adopted)?;
+                return Ok(Some(Joined { existed: true, ..joined }));
             }
             if fence_now != fence {
                 self.session.set_fence(&fence_key, fence_now);
@@ -345,22 +358,6 @@ impl Contender {
         }
     }
 
-    async fn resume(&mut self, revision: i64) -> Result<Joined, Error> {
-        let fence_key = self.fence_key();
-        let txn = Txn::new().and_then([
-            Op::Range(Range::key(&*self.key)),
-            Op::Range(self.first()),
-            Op::Range(Range::key(&*fence_key)),
-        ]);
-        let response = self.txn(txn).await?.value;
-        self.session.set_fence(&fence_key, fence_of(&response, 2));
-        let own = keys(&response, 0).first().filter(|own| own.create_revision == revision);
-        let own = own.ok_or(Error::NotHeld)?.clone();
-        // What the earlier process may have lost on the way is not known.
-        self.presence = Presence::Present { revision, doubtful: true };
-        self.joined(keys(&response, 1), revision, Some(own))
-    }
-
     /// `listed` holds one at least of those before the contender, if there are any.
     fn joined(&self, listed: &[KeyValue], revision: i64, adopted: Option<KeyValue>) -> Result<Joined, Error> {
         let mut is_first = true;
@@ -368,7 +365,7 @@ impl Contender {
             self.line.check(&kv.key)?;
             is_first = false;
         }
-        Ok(Joined { is_first, adopted, head_start: None })
+        Ok(Joined { is_first, adopted, existed: false, head_start: None })
     }
 
     fn with_head_start(
@@ -404,6 +401,14 @@ impl Contender {
             .when(self.condition.clone())
             .and_then([Op::Put(put), Op::Range(nearest)])
             .or_else([Op::Range(own), Op::Range(self.first()), Op::Range(Range::key(fence_key))])
+    }
+
+    /// The revision that created the key; 0 if that is not known.
+    fn created(&self) -> i64 {
+        match self.presence {
+            Presence::Present { revision, .. } => revision,
+            Presence::Absent | Presence::Unknown => 0,
+        }
     }
 
     fn fence_key(&self) -> Vec<u8> {

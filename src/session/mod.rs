@@ -47,6 +47,8 @@ pub(crate) struct Inner {
     fences: Mutex<BTreeMap<Vec<u8>, Fence>>,
     leaderships: Leaderships,
     readers: AtomicU64,
+    /// The lease was another process's before.
+    taken_over: bool,
     /// Whether the end of the session is to revoke the lease: not once it is handed on, or another has seen to it.
     revokes: Arc<AtomicBool>,
 }
@@ -78,6 +80,10 @@ impl SessionBuilder {
     }
 
     /// Takes over an existing lease instead of making one, as a restarted process does.
+    ///
+    /// Locks and leaderships that are then taken again by the keys which the earlier process left are safe from what it has sent and is not
+    /// applied yet, but for one request: etcd knows no condition on the revocation of a lease. So take over the lease of a
+    /// process that [orphaned](Session::orphan) its session or died, never of one that was closing it.
     #[must_use]
     pub fn lease(mut self, id: i64) -> Self {
         self.lease = Some(id);
@@ -176,6 +182,7 @@ impl SessionBuilder {
                 fences: Mutex::default(),
                 leaderships: Leaderships::default(),
                 readers: AtomicU64::new(0),
+                taken_over: self.lease.is_some(),
                 revokes,
             }),
         })
@@ -259,9 +266,20 @@ impl Session {
     #[doc(hidden)]
     pub fn hash_state(&self, into: &mut dyn Hasher) {
         // Every field, so that a new one is thought of here.
-        let Inner { backend: _, lease, ttl, liveness, slots, fences: _, leaderships, readers, revokes } =
-            &*self.inner;
+        let Inner {
+            backend: _,
+            lease,
+            ttl,
+            liveness,
+            slots,
+            fences: _,
+            leaderships,
+            readers,
+            taken_over,
+            revokes,
+        } = &*self.inner;
         into.write_i64(*lease);
+        into.write_u8((*taken_over).into());
         into.write_u128(ttl.as_nanos());
         into.write_u64(liveness.deadline_ns().unwrap_or(0));
         slots.hash_state(into);
@@ -289,6 +307,11 @@ impl Session {
 
     pub(crate) fn leaderships(&self) -> &Leaderships {
         &self.inner.leaderships
+    }
+
+    /// Whether the lease was another process's before, which may have left keys and sent what is not applied yet.
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.inner.taken_over
     }
 
     /// A number for a reader, new in this process's life of the session.

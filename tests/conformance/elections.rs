@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use tenure::{Election, Error, Leader, Observation, Observer, Session};
 
 use crate::cx::Cx;
+use crate::late::Late;
 
 fn election(cx: &Cx, session: &Session) -> Election {
     Election::new(session, &cx.name).expect("a good name")
@@ -159,6 +160,21 @@ pub(crate) async fn a_lease_that_changes_hands_again_and_again_leaves_no_key(cx:
         leadership = election(&cx, &owner).campaign("again").await.expect("nobody stands");
     }
     leadership.resign().await.expect("it is held");
+}
+
+pub(crate) async fn a_late_resignation_of_an_earlier_process_deposes_nobody(cx: Cx) {
+    let late = Late::new(&cx.etcd);
+    let first = Session::builder(&late).open().await.expect("etcd is there");
+    let leadership = election(&cx, &first).campaign("one").await.expect("nobody stands");
+    let (lease, key, rev) = (first.lease(), leadership.key().to_vec(), leadership.rev());
+    assert!(leadership.resign().now_or_never().is_none(), "the resignation is under way");
+    first.orphan();
+    let second = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+    let resumed = election(&cx, &second).resume(&key, rev).await.expect("it leads still");
+    late.arrives(&cx).await;
+    assert!(resumed.confirm().await.expect("etcd is there"), "it was deposed");
+    resumed.resign().await.expect("it is held");
+    assert_eq!(leader_value(&cx, &second).await, None);
 }
 
 pub(crate) async fn who_does_not_lead_any_more_proclaims_nothing(cx: Cx) {

@@ -6,6 +6,7 @@
 
 mod cx;
 mod elections;
+mod late;
 mod lockers;
 mod mutexes;
 mod on_real;

@@ -9,6 +9,7 @@ use tenure::kv::{Compare, CompareOp, Op, Put, Request, Response, Txn};
 use tenure::{Error, Mutex, MutexGuard, Session};
 
 use crate::cx::{Cx, both};
+use crate::late::Late;
 
 fn mutex(cx: &Cx, session: &Session) -> Mutex {
     Mutex::new(session, &cx.name).expect("a good name")
@@ -221,6 +222,22 @@ pub(crate) async fn a_retried_release_spares_a_newer_hold(cx: Cx) {
     cx.raw(tenure::kv::Request::Put(Put::new(key, "").lease(session.lease()))).await;
     assert_eq!(guard.release().await, Err(Error::NotHeld));
     assert_eq!(cx.keys().await.len(), 1, "the newer hold was deleted");
+}
+
+pub(crate) async fn a_late_release_of_an_earlier_process_frees_nothing(cx: Cx) {
+    let late = Late::new(&cx.etcd);
+    let first = Session::builder(&late).open().await.expect("etcd is there");
+    let guard = mutex(&cx, &first).lock().await.expect("it is free");
+    let (lease, token) = (first.lease(), guard.fencing_token());
+    assert!(guard.release().now_or_never().is_none(), "the release is under way");
+    first.orphan();
+    let second = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+    let guard = mutex(&cx, &second).lock().await.expect("the key is its own");
+    assert_eq!(guard.fencing_token(), token, "the key was adopted");
+    late.arrives(&cx).await;
+    assert!(guard.confirm().await.expect("etcd is there"), "it was freed");
+    guard.release().await.expect("it is held");
+    assert!(cx.below(&format!("{}/", cx.name)).await.is_empty());
 }
 
 pub(crate) async fn closing_a_holders_session_grants_the_next(cx: Cx) {

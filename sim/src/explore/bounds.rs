@@ -39,6 +39,9 @@ pub struct Role {
     pub count: u32,
     /// What they do.
     pub does: Does,
+    /// The lock or election that they do it with.
+    #[serde(default = "default_name")]
+    pub name: String,
     /// How often.
     #[serde(default = "one")]
     pub rounds: u32,
@@ -54,6 +57,12 @@ pub struct Role {
     /// How many values a leader says after its first.
     #[serde(default)]
     pub proclaims: u32,
+    /// What becomes of its session when it has done all.
+    #[serde(default)]
+    pub after: After,
+    /// Whether the opening of its session is explored, too. Else everybody has one from the start.
+    #[serde(default)]
+    pub opens: bool,
     /// Whether it may be one of those that crash.
     #[serde(default = "yes")]
     pub may_crash: bool,
@@ -64,6 +73,13 @@ pub struct Role {
 
 fn one() -> u32 {
     1
+}
+
+/// The lock or election that a process contends for, unless it is told another.
+pub(super) const CONTENDED: &str = "l";
+
+fn default_name() -> String {
+    CONTENDED.to_owned()
 }
 
 fn yes() -> bool {
@@ -84,8 +100,10 @@ pub enum Does {
     Write,
     /// `Election::campaign`
     Campaign,
-    /// Once the first process has crashed, takes over its session and `Election::resume`s its leadership.
+    /// Once the first process has crashed or ended, takes over its session and `Election::resume`s its leadership.
     Resume,
+    /// Once the first process has crashed or ended, takes over its session and `Mutex::lock`s by the key that it may have left.
+    Relock,
     /// `Election::observer`
     Observe,
 }
@@ -99,6 +117,13 @@ pub enum Policy {
     WritersFirst,
     /// In order of arrival.
     Fifo,
+}
+
+impl Does {
+    /// Whether it begins when the first process has crashed, with that one's session.
+    pub(super) fn takes_over(self) -> bool {
+        matches!(self, Self::Resume | Self::Relock)
+    }
 }
 
 impl From<Policy> for tenure::Policy {
@@ -119,6 +144,21 @@ pub enum Ending {
     Release,
     /// It drops the guard.
     Drop,
+    /// Not at all: it holds to the end of the run.
+    Keep,
+}
+
+/// What becomes of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum After {
+    /// It is closed.
+    #[default]
+    Close,
+    /// It is orphaned: its lease is left for another process, or to run out.
+    Orphan,
+    /// It stays open to the end of the run.
+    Stay,
 }
 
 /// How often at most each thing happens in a run that need not happen.
@@ -147,6 +187,8 @@ pub struct Bounds {
     pub cancels: u8,
     /// The store is compacted to its newest revision.
     pub compactions: u8,
+    /// A serializable read is answered by a member that lags a write behind.
+    pub lags: u8,
 }
 
 /// The spaces that come with the command, in the order in which they are listed and explored.
@@ -162,6 +204,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("mutex-2-expiry-lost-late", include_str!("../../../scenarios/explore/mutex-2-expiry-lost-late.toml")),
     ("mutex-3-cancel-break", include_str!("../../../scenarios/explore/mutex-3-cancel-break.toml")),
     ("rwlock-2r1w-expiry", include_str!("../../../scenarios/explore/rwlock-2r1w-expiry.toml")),
+    ("mutex-relocked", include_str!("../../../scenarios/explore/mutex-relocked.toml")),
     ("election-resumed", include_str!("../../../scenarios/explore/election-resumed.toml")),
     ("rwlock-2r2w-crash", include_str!("../../../scenarios/explore/rwlock-2r2w-crash.toml")),
     ("rwlock-2r2w-fifo-crash", include_str!("../../../scenarios/explore/rwlock-2r2w-fifo-crash.toml")),
@@ -239,10 +282,13 @@ impl Space {
             }
         }
         let first = roles[0].does;
-        if roles.iter().any(|role| role.does == Does::Resume) && first != Does::Campaign {
-            return Err(
-                "process: who resumes takes over from the first process, which must campaign".to_owned()
-            );
+        for (does, of) in [(Does::Resume, Does::Campaign), (Does::Relock, Does::Lock)] {
+            if roles.iter().any(|role| role.does == does) && first != of {
+                return Err(format!(
+                    "process: who does {does:?} takes over from the first process, whose does must be {of:?}"
+                )
+                .to_lowercase());
+            }
         }
         Ok(())
     }

@@ -77,6 +77,8 @@ pub(super) struct Info {
     pub(super) asks: Vec<u32>,
     /// A timer's time has come by its clock.
     pub(super) timer_due: bool,
+    /// It has done all that it was to do, and stands there.
+    pub(super) idle: bool,
     /// The time of the first of its long timers.
     pub(super) long_timer_ns: Option<u64>,
     /// What it believes it holds, by its own clock.
@@ -104,6 +106,7 @@ struct Inner {
     last_polls: Vec<u64>,
     go: Gate,
     cancel: Gate,
+    idle: bool,
     sessions: Vec<Session>,
     beliefs: Vec<(u32, Holding, Belief)>,
 }
@@ -192,6 +195,12 @@ impl Env {
         inner.next = 0;
     }
 
+    /// The process has done all, and never goes on by itself. Dropping the future ends that.
+    pub(super) async fn idles(&self) {
+        let _idle = Idling::new(self);
+        std::future::pending().await
+    }
+
     fn call(&self, request: Request) -> Calling {
         Calling { env: self.clone(), request: Some(request), call: None }
     }
@@ -214,6 +223,24 @@ impl Drop for Believing {
         drop(inner);
         let _: Vec<(u32, Holding, Belief)> = gone;
         drop(sessions);
+    }
+}
+
+/// A process stands idle; dropping it ends that.
+struct Idling {
+    env: Env,
+}
+
+impl Idling {
+    fn new(env: &Env) -> Self {
+        env.lock().idle = true;
+        Self { env: env.clone() }
+    }
+}
+
+impl Drop for Idling {
+    fn drop(&mut self) {
+        self.env.lock().idle = false;
     }
 }
 
@@ -616,6 +643,7 @@ impl Machine {
         };
         let info = Info {
             done: !self.panicked && self.tasks.iter().all(Option::is_none) && !self.tasks.is_empty(),
+            idle: inner.idle,
             waits_to_go: inner.go.waiting.is_some(),
             may_cancel: inner.cancel.waiting.is_some(),
             timer: timer.is_some(),

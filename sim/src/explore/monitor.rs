@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use tenure::kv::{Event, EventKind, Shown};
 
-use super::program::NAME;
+use super::bounds::CONTENDED;
 use super::world::{Life, World};
 use crate::history::{DeedEnd, Holding, Kind, SeenLeader, What};
 use crate::store::Store;
@@ -51,9 +51,9 @@ fn excludes(one: Kind, other: Kind) -> bool {
     !(one == Kind::Read && other == Kind::Read)
 }
 
-/// The keys in line below a prefix of the lock's, oldest first.
-fn line<'s>(store: &'s Store, side: &str) -> Vec<(i64, &'s [u8])> {
-    let prefix = format!("{NAME}/{side}");
+/// The keys in line of a lock or election, oldest first.
+fn line<'s>(store: &'s Store, name: &str) -> Vec<(i64, &'s [u8])> {
+    let prefix = format!("{name}/");
     let keys = store.keys().filter(|kv| kv.key.starts_with(prefix.as_bytes()));
     let mut line: Vec<_> = keys.map(|kv| (kv.create_revision, kv.key.as_slice())).collect();
     line.sort_unstable();
@@ -80,12 +80,12 @@ impl Monitor {
 
     /// A write was applied; `holder` is whose request it was.
     pub(super) fn wrote(&mut self, store: &Store, events: &[Event], holder: Option<(u8, Kind)>) {
-        let writer_prefix = format!("{NAME}/write/");
-        let reader_prefix = format!("{NAME}/read/");
+        let writer_prefix = format!("{CONTENDED}/write/");
+        let reader_prefix = format!("{CONTENDED}/read/");
         let mut contended = false;
         for event in events {
             let kv = &event.kv;
-            contended |= kv.key.starts_with(format!("{NAME}/").as_bytes());
+            contended |= kv.key.starts_with(format!("{CONTENDED}/").as_bytes());
             if event.kind == EventKind::Put
                 && kv.create_revision == kv.mod_revision
                 && kv.key.starts_with(reader_prefix.as_bytes())
@@ -94,16 +94,16 @@ impl Monitor {
                 self.overtook.push(kv.create_revision);
             }
             if event.kind == EventKind::Put
-                && kv.key.starts_with(b"data/")
+                && let Some(name) = kv.key.strip_prefix(b"data/")
                 && let Some((process, kind)) = holder
-                && let Some(why) = strays(store, kind, &kv.value)
+                && let Some(why) = strays(store, &String::from_utf8_lossy(name), kind, &kv.value)
             {
                 self.strayed.push((process, why));
             }
         }
         self.overtook.retain(|revision| store.keys().any(|kv| kv.create_revision == *revision));
         if self.observed && contended {
-            let first = store.keys().filter(|kv| kv.key.starts_with(format!("{NAME}/").as_bytes()));
+            let first = store.keys().filter(|kv| kv.key.starts_with(format!("{CONTENDED}/").as_bytes()));
             let first = first.map(|kv| (kv.create_revision, kv.mod_revision)).min();
             if self.reigns.last() != Some(&first) {
                 self.reigns.push(first);
@@ -143,9 +143,9 @@ impl Monitor {
 }
 
 /// Why the store says that the holder of this token did not hold.
-fn strays(store: &Store, kind: Kind, token: &[u8]) -> Option<String> {
+fn strays(store: &Store, name: &str, kind: Kind, token: &[u8]) -> Option<String> {
     let token: i64 = std::str::from_utf8(token).ok()?.parse().ok()?;
-    let line = line(store, "");
+    let line = line(store, name);
     match kind {
         Kind::Read | Kind::Write => {
             line.iter().all(|(created, _)| *created != token).then(|| "its key was not there".to_owned())
@@ -177,8 +177,9 @@ impl World {
             What::Released { holding, error: None } => {
                 let left = self.store.keys().find(|kv| kv.create_revision == holding.token)?;
                 let detail = format!(
-                    "c{process} was told that its {} {NAME:?} is released, but the key {} is still there",
+                    "c{process} was told that its {} {:?} is released, but the key {} is still there",
                     holding.kind,
+                    holding.name,
                     Shown(&left.key)
                 );
                 broken("no-residue", detail)
@@ -215,7 +216,7 @@ impl World {
         }
         match holding.kind {
             Kind::Mutex | Kind::Leader => {
-                let line = line(&self.store, "");
+                let line = line(&self.store, &holding.name);
                 let own = line.iter().any(|(created, _)| *created == holding.token);
                 let why = match line.first() {
                     Some((created, key)) if *created < holding.token => {
@@ -231,7 +232,7 @@ impl World {
             }
             Kind::Read => None,
             Kind::Write => {
-                let line = line(&self.store, "");
+                let line = line(&self.store, &holding.name);
                 let (created, key) = line.first().filter(|(created, _)| *created < holding.token)?;
                 let key = Shown(key);
                 broken("writer-priority", format!("{who}, but {key} (revision {created}) was still there"))
@@ -243,14 +244,19 @@ impl World {
     pub(super) fn at_the_end(&self) -> Option<Broken> {
         for (number, process) in self.processes.iter().enumerate() {
             let observes = self.monitor.seen.iter().any(|seen| usize::from(seen.process) == number);
-            if process.life == Life::Runs && !process.at.info.done && !observes {
+            let info = &process.at.info;
+            if process.life == Life::Runs && !info.done && !info.idle && !observes {
                 return broken(
                     "progress",
                     format!("c{number} waits for ever: nothing is under way any more"),
                 );
             }
         }
-        if let Some(kv) = self.store.keys().find(|kv| !kv.key.starts_with(b"data/")) {
+        let running = self.processes.iter().filter(|process| process.life == Life::Runs);
+        let kept: Vec<i64> =
+            running.flat_map(|process| &process.at.info.believes).map(|holding| holding.token).collect();
+        let mut left = self.store.keys().filter(|kv| !kv.key.starts_with(b"data/"));
+        if let Some(kv) = left.find(|kv| !kept.contains(&kv.create_revision)) {
             return broken("no-residue", format!("the key {} is left at the end", Shown(&kv.key)));
         }
         let last = self.monitor.reigns.last()?;

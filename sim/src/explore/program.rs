@@ -10,16 +10,13 @@ use tenure::kv::{Op, Put, TxnResponse};
 use tenure::{Backend, Election, Error, Mutex, Observation, RwLock, Session};
 
 use super::automaton::Bytes;
-use super::bounds::{Does, Ending, Role};
+use super::bounds::{After, Does, Ending, Role};
 use super::machine::Env;
 use crate::history::{Deed, DeedEnd, Failure, Holding, Kind, SessionEnd, Telling, What};
 use crate::planted::{Bug, Planted};
 use crate::workload::decorate::{Decorated, Plain};
 use crate::workload::primitive::{Ask, Held, Primitive, Through, Wait};
 use crate::workload::program::PrimitiveKind;
-
-/// The lock or election that everybody contends for.
-pub(super) const NAME: &str = "l";
 
 /// The time to live of every session.
 pub(super) const TTL: Duration = Duration::from_secs(5);
@@ -80,7 +77,7 @@ impl Process {
     async fn open(&self) -> Option<Session> {
         let mut builder =
             Session::builder_on(Arc::clone(&self.backend)).ttl(TTL).drift_bound_ppm(DRIFT_BOUND_PPM);
-        if self.start.role.does == Does::Resume {
+        if self.start.role.does.takes_over() {
             let written = self.start.written.as_ref()?;
             builder = builder.lease(written.lease);
         }
@@ -110,13 +107,21 @@ impl Process {
         }
         drop(lock);
         let lease = session.lease();
-        if session.is_alive() {
-            self.env.record(What::SessionEnded { lease, how: SessionEnd::Closed });
-            if let Err(error) = session.close().await {
-                self.env.record(What::Note(format!("closing session {lease:x}: {error}")));
+        if !session.is_alive() {
+            return self.env.record(What::SessionEnded { lease, how: SessionEnd::Lost });
+        }
+        match self.start.role.after {
+            After::Close => {
+                self.env.record(What::SessionEnded { lease, how: SessionEnd::Closed });
+                if let Err(error) = session.close().await {
+                    self.env.record(What::Note(format!("closing session {lease:x}: {error}")));
+                }
             }
-        } else {
-            self.env.record(What::SessionEnded { lease, how: SessionEnd::Lost });
+            After::Orphan => {
+                self.env.record(What::SessionEnded { lease, how: SessionEnd::Orphaned });
+                session.orphan();
+            }
+            After::Stay => self.env.idles().await,
         }
     }
 
@@ -144,7 +149,7 @@ impl Process {
         let (kind, lease) = (role.does.kind(), session.lease());
         self.env.record(What::Asks {
             ticket,
-            name: NAME.into(),
+            name: role.name.as_str().into(),
             kind,
             lease,
             how: role.does.how(),
@@ -166,7 +171,7 @@ impl Process {
             Asked::Not(why) => return self.env.record(What::NotGranted { ticket, why }),
         };
         let client = self.start.client;
-        let holding = Holding { client, name: NAME.into(), kind, token: held.token(), lease };
+        let holding = Holding { client, name: role.name.as_str().into(), kind, token: held.token(), lease };
         let believing = self.env.believes(&holding, held.belief(), session);
         self.env.record(What::Granted {
             ticket,
@@ -213,7 +218,10 @@ impl Process {
                     self.does(deed, what, held.proclaim(value), |()| DeedEnd::Done).await;
                 }
                 settles();
-                self.env.go().await;
+                match self.start.role.ending {
+                    Ending::Keep => self.env.idles().await,
+                    Ending::Release | Ending::Drop => self.env.go().await,
+                }
             }
             .fuse()
         );
@@ -228,7 +236,7 @@ impl Process {
     }
 
     async fn guarded_txn(&self, held: &dyn Held, ticket: u64, holding: &Holding) {
-        let put = Op::Put(Put::new(format!("data/{NAME}"), holding.token.to_string()));
+        let put = Op::Put(Put::new(format!("data/{}", holding.name), holding.token.to_string()));
         let what = Deed::Txn { holding: holding.clone() };
         let committed = |response: TxnResponse| DeedEnd::Committed { revision: response.header.revision };
         self.does(ticket * 10, what, held.txn(vec![put]), committed).await;
@@ -252,10 +260,11 @@ impl Process {
     /// Observes for ever; when it begins is the explorer's choice.
     async fn observe(&self) {
         let backend = Decorated::<Plain>::over(Arc::clone(&self.backend));
-        let Ok(mut observer) = Election::observer(&backend, NAME) else { return };
+        let name = self.start.role.name.as_str();
+        let Ok(mut observer) = Election::observer(&backend, name) else { return };
         self.env.go().await;
         let number = u64::from(self.start.client);
-        self.env.record(What::Observes { name: NAME.into(), observer: number });
+        self.env.record(What::Observes { name: name.into(), observer: number });
         loop {
             match observer.next().await {
                 Ok(seen) => {
@@ -263,7 +272,7 @@ impl Process {
                         Observation::Leader(leader) => Some(leader.into()),
                         Observation::NoLeader => None,
                     };
-                    self.env.record(What::Observed { name: NAME.into(), observer: number, leader });
+                    self.env.record(What::Observed { name: name.into(), observer: number, leader });
                 }
                 Err(error) => {
                     self.env.record(What::ObserverFailed { observer: number, error: error.into() });
@@ -290,12 +299,13 @@ impl Lock {
         {
             return Self::Wrong(wrong);
         }
+        let name = start.role.name.as_str();
         let lock = match does.kind() {
-            Kind::Mutex => Mutex::new(session, NAME).map(Self::Mutex),
+            Kind::Mutex => Mutex::new(session, name).map(Self::Mutex),
             Kind::Read | Kind::Write => {
-                RwLock::with_policy(session, NAME, start.role.policy.into()).map(Self::ReadWrite)
+                RwLock::with_policy(session, name, start.role.policy.into()).map(Self::ReadWrite)
             }
-            Kind::Leader => Election::new(session, NAME).map(Self::Election),
+            Kind::Leader => Election::new(session, name).map(Self::Election),
         };
         lock.unwrap_or_else(Self::Unnamed)
     }
@@ -325,12 +335,13 @@ impl Lock {
             (Self::ReadWrite(lock), _) => held(lock.write().await?),
             (Self::Election(election), Does::Resume) => {
                 let written = start.written.as_ref().ok_or(Error::NotHeld)?;
-                let key = format!("{NAME}/{:x}", written.lease);
+                let key = format!("{}/{:x}", start.role.name, written.lease);
                 held(election.resume(key.as_bytes(), written.rev).await?)
             }
             (Self::Election(election), _) => held(election.campaign(&value).await?),
             (Self::Wrong(wrong), _) => {
-                let ask = Ask { name: NAME.into(), value, wait: Wait::Forever, locker: false, resumes: None };
+                let name = start.role.name.as_str().into();
+                let ask = Ask { name, value, wait: Wait::Forever, locker: false, resumes: None };
                 wrong.take(through, &ask).await?
             }
             (Self::Unnamed(error), _) => return Err(error.clone()),
@@ -342,7 +353,7 @@ impl Does {
     /// The kind of tenure that it asks for.
     pub(super) fn kind(self) -> Kind {
         match self {
-            Self::Lock | Self::TryLock => Kind::Mutex,
+            Self::Lock | Self::TryLock | Self::Relock => Kind::Mutex,
             Self::Read => Kind::Read,
             Self::Write => Kind::Write,
             Self::Campaign | Self::Resume | Self::Observe => Kind::Leader,
@@ -351,7 +362,7 @@ impl Does {
 
     fn primitive(self) -> Option<PrimitiveKind> {
         match self {
-            Self::Lock => Some(PrimitiveKind::Mutex),
+            Self::Lock | Self::Relock => Some(PrimitiveKind::Mutex),
             Self::Read => Some(PrimitiveKind::Read),
             Self::Write => Some(PrimitiveKind::Write),
             Self::Campaign => Some(PrimitiveKind::Election),
@@ -363,6 +374,7 @@ impl Does {
         match self {
             Self::Lock => "lock",
             Self::TryLock => "try_lock",
+            Self::Relock => "lock, on a session taken over",
             Self::Read => "read",
             Self::Write => "write",
             Self::Campaign => "campaign",

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tenure::kv::{Request, Response};
+use tenure::kv::{Range, Request, Response};
 use tenure::wire::Status;
 use tenure::{CallError, Code, Refusal, WatchMessage};
 
@@ -69,12 +69,13 @@ impl Explored {
         let store = Store::new(StoreConfig::default());
         let process = |index: usize| Process {
             at: self.root(index),
-            life: if self.roles[index].does == Does::Resume { Life::ToCome } else { Life::Runs },
+            life: if self.roles[index].does.takes_over() { Life::ToCome } else { Life::Runs },
             calls: Vec::new(),
             watches: Vec::new(),
             lapsed: false,
             fresh: true,
             written: None,
+            grants: 0,
         };
         let mut world = World {
             store: Arc::new(store),
@@ -91,6 +92,9 @@ impl Explored {
             }
             to.tell(Node::Client(index.into()), What::Started);
             world.start(self, index, None, to)?;
+            if self.roles[index as usize].opens {
+                continue;
+            }
             while let Some(call) = world.processes[index as usize].calls.first() {
                 if !matches!(*call.request, Request::LeaseGrant { .. }) {
                     break;
@@ -136,6 +140,11 @@ impl World {
     ) -> Result<(), Broken> {
         match choice {
             Choice::Apply { process, call } => self.apply(explored, process, call, to),
+            Choice::ApplyLagging { process, call } => {
+                self.left.lags -= 1;
+                self.apply_lagging(process, call, to);
+                Ok(())
+            }
             Choice::Answer { process, call } => {
                 let Some(call) = self.take_call(process, call) else { return Ok(()) };
                 let Some(result) = call.answer else { return Ok(()) };
@@ -199,7 +208,9 @@ impl World {
             Choice::Lapse { process } => self.lapse(explored, process, to),
             Choice::TakeOver { process } => {
                 self.processes[process as usize].life = Life::Runs;
-                let written = self.processes[0].written.take();
+                let of_lease = Written { lease: lease_of(0, 0), rev: 0 };
+                let relocks = explored.roles[process as usize].does == Does::Relock;
+                let written = self.processes[0].written.take().or(relocks.then_some(of_lease));
                 to.tell(Node::Client(process.into()), What::Started);
                 self.start(explored, process, written, to)
             }
@@ -333,8 +344,7 @@ impl World {
 
     fn lapse(&mut self, explored: &Explored, process: u8, to: &mut impl Telling) -> Result<(), Broken> {
         self.left.expiries -= 1;
-        let lease = self.leases.iter().find(|lease| lease.keeper == process);
-        let Some(at_ns) = lease.map(Lease::until_ns) else { return Ok(()) };
+        let Some(at_ns) = self.lease_kept_by(process).map(Lease::until_ns) else { return Ok(()) };
         self.processes[process as usize].lapsed = true;
         to.tell(
             Node::Client(process.into()),
@@ -360,7 +370,8 @@ impl World {
         let kind = explored.roles[index].does.kind();
         let result = match *request {
             Request::LeaseGrant { ttl_s, .. } => {
-                let id = lease_of(process);
+                let id = lease_of(process, self.processes[index].grants);
+                self.processes[index].grants += 1;
                 self.leases.push(Lease { id, keeper: process, sent_ns });
                 let grant = Arc::new(Request::LeaseGrant { id, ttl_s });
                 self.commit(&grant, Some(number), None, to)
@@ -373,6 +384,25 @@ impl World {
         let answer = Arc::new(result.map_err(|status| refused(&status)));
         self.processes[index].calls[at].answer = Some(answer);
         Ok(())
+    }
+
+    /// A read is answered as of the revision before.
+    fn apply_lagging(&mut self, process: u8, call: u32, to: &mut impl Telling) {
+        let store = Arc::clone(&self.store);
+        let calls = &mut self.processes[process as usize].calls;
+        let Some(call) = calls.iter_mut().find(|it| it.id == call) else { return };
+        let Request::Range(range) = &*call.request else { return };
+        let revision = store.revision() - 1;
+        let past = Request::Range(Range { revision, ..range.clone() });
+        let answer = store.read(&past).map(|response| match response {
+            Response::Range(mut range) => {
+                range.header.revision = revision;
+                Response::Range(range)
+            }
+            other => other,
+        });
+        call.answer = Some(Arc::new(answer.map_err(|status| refused(&status))));
+        to.tell(Node::World, What::Note(format!("call {} is answered by a member that lags", call.number)));
     }
 
     fn renew(&mut self, process: u8, id: i64, sent_ns: u64) -> Response {

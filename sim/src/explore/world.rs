@@ -122,6 +122,13 @@ pub enum Choice {
         /// The process that it was granted to.
         process: u8,
     },
+    /// A serializable read is answered by a member that lags a write behind.
+    ApplyLagging {
+        /// Whose.
+        process: u8,
+        /// Which.
+        call: u32,
+    },
     /// The store forgets all but its newest revision.
     Compact,
 }
@@ -202,6 +209,8 @@ pub(super) struct Process {
     pub(super) fresh: bool,
     /// What it would have written down of the leadership that it was granted.
     pub(super) written: Option<Written>,
+    /// How many leases it was granted.
+    pub(super) grants: u8,
 }
 
 /// A lease at the store.
@@ -235,9 +244,9 @@ pub(super) struct World {
     pub(super) numbers: u64,
 }
 
-/// The id of a process's lease.
-pub(super) fn lease_of(process: u8) -> i64 {
-    0x10 + i64::from(process)
+/// The id of a process's lease, after so many that were granted before.
+pub(super) fn lease_of(process: u8, before: u8) -> i64 {
+    0x10 + i64::from(process) + 0x100 * i64::from(before)
 }
 
 /// Whether a request can change the store.
@@ -263,6 +272,7 @@ impl Choice {
                 | Self::Cancel { .. }
                 | Self::Crash { .. }
                 | Self::Lapse { .. }
+                | Self::ApplyLagging { .. }
                 | Self::Compact
         )
     }
@@ -288,6 +298,7 @@ impl Choice {
             | Self::Crash { process }
             | Self::Lapse { process } => Some(process),
             Self::Apply { .. }
+            | Self::ApplyLagging { .. }
             | Self::ApplyLate { .. }
             | Self::Open { .. }
             | Self::TakeOver { .. }
@@ -321,7 +332,7 @@ impl World {
             let number = index as u8;
             match process.life {
                 Life::Runs => self.enabled_of(number, process, roles, &mut choices),
-                Life::ToCome if self.processes[0].life == Life::Crashed => {
+                Life::ToCome if self.processes[0].life == Life::Crashed || self.processes[0].at.info.done => {
                     choices.push(Choice::TakeOver { process: number });
                 }
                 Life::ToCome | Life::Crashed => {}
@@ -370,6 +381,10 @@ impl World {
             if self.may_apply(number, call, roles) {
                 choices.push(Choice::Apply { process, call: call_id });
             }
+            let lags = matches!(&*call.request, Request::Range(range) if range.serializable);
+            if lags && left.lags > 0 && self.store.revision() > self.store.compact_revision().max(1) {
+                choices.push(Choice::ApplyLagging { process, call: call_id });
+            }
             if left.not_applied > 0 {
                 choices.push(Choice::NotApplied { process, call: call_id });
             }
@@ -404,7 +419,7 @@ impl World {
             choices.push(Choice::Crash { process });
         }
         let lapsed = self.processes[number as usize].lapsed;
-        if let Some(lease) = self.leases.iter().find(|lease| lease.keeper == number)
+        if let Some(lease) = self.lease_kept_by(number)
             && !lapsed
             && !info.done
         {
@@ -442,9 +457,18 @@ impl World {
         match keeper.life {
             Life::Crashed => true,
             Life::Runs | Life::ToCome => {
-                keeper.at.info.done || keeper.lapsed && (!keeper.at.info.timer_due || self.left.pauses > 0)
+                // A grant whose answer was lost is nobody's.
+                let abandoned = self.lease_kept_by(lease.keeper).is_some_and(|kept| kept.id != lease.id);
+                abandoned
+                    || keeper.at.info.done
+                    || keeper.lapsed && (!keeper.at.info.timer_due || self.left.pauses > 0)
             }
         }
+    }
+
+    /// The lease that a process renews.
+    pub(super) fn lease_kept_by(&self, process: u8) -> Option<&Lease> {
+        self.leases.iter().rfind(|lease| lease.keeper == process)
     }
 
     /// Its hash: equal for worlds that have the same future and the same monitor.
@@ -473,6 +497,7 @@ impl World {
             left.breaks,
             left.cancels,
             left.compactions,
+            left.lags,
         ];
         bytes.write(&left);
         self.monitor.hash(bytes);
@@ -492,13 +517,18 @@ impl World {
             kv.hash(bytes);
         }
         bytes.write_u8(255);
+        let all = WatchRequest { range_end: vec![0], ..WatchRequest::key([0]) };
+        if self.left.lags > 0
+            && let Ok(events) = self.store.events(&all, self.store.compact_revision() + 1)
+        {
+            events.hash(bytes);
+        }
         if !self.catches_up() {
             return;
         }
         let told = self.processes.iter().flat_map(|process| &process.watches);
         let oldest = told.filter(|watch| watch.told > 0).map(|watch| watch.told + 1).min();
         let Some(oldest) = oldest else { return };
-        let all = WatchRequest { range_end: vec![0], ..WatchRequest::key([0]) };
         if let Ok(events) = self.store.events(&all, oldest.max(self.store.compact_revision())) {
             events.hash(bytes);
         }
@@ -513,7 +543,7 @@ impl Process {
             self.written.hash(bytes);
             return;
         }
-        (self.at.hash, self.life, self.lapsed, self.fresh).hash(bytes);
+        (self.at.hash, self.life, self.lapsed, self.fresh, self.grants).hash(bytes);
         bytes.write_u8(self.calls.len() as u8);
         for call in &self.calls {
             call.id.hash(bytes);

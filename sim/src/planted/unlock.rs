@@ -13,10 +13,8 @@ use crate::workload::decorate::Decoration;
 
 /// Whether this is the deletion of one incarnation of a contender's key.
 fn is_release(txn: &Txn) -> bool {
-    let one_incarnation = matches!(
-        txn.compares.as_slice(),
-        [only] if matches!(only.target, CompareTarget::Create(revision) if revision != 0)
-    );
+    let of_one = |target: &CompareTarget| matches!(target, CompareTarget::Create(revision) if *revision != 0);
+    let one_incarnation = txn.compares.iter().any(|compare| of_one(&compare.target));
     one_incarnation && matches!(txn.success.as_slice(), [Op::Delete(_)])
 }
 
