@@ -29,6 +29,7 @@ pub(super) fn draw(scenario: &Scenario, streams: &Streams) -> Vec<ClientPlan> {
                 lanes: (0..lanes).map(|_| lane(scenario, &mut program)).collect(),
                 observing: observes.then(|| observing(scenario, &mut program)),
                 watchers: plain::watchers(scenario, &mut streams.stream(&format!("watches-{index}"))),
+                own: None,
             }
         })
         .collect()

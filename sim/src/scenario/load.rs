@@ -6,13 +6,16 @@ use super::{BadInput, Scenario, parse::parse};
 
 /// The scenarios that come with the command, by name, in the order in which they are listed and run.
 pub const BUILT_IN: &[(&str, &str)] = &[
-    ("mutex", include_str!("../../../scenarios/mutex.toml")),
-    ("mutex-unfenced", include_str!("../../../scenarios/mutex-unfenced.toml")),
-    ("election", include_str!("../../../scenarios/election.toml")),
-    ("rwlock", include_str!("../../../scenarios/rwlock.toml")),
-    ("mixed", include_str!("../../../scenarios/mixed.toml")),
-    ("etcd", include_str!("../../../scenarios/etcd.toml")),
+    ("mutex", include_str!("../../scenarios/mutex.toml")),
+    ("mutex-unfenced", include_str!("../../scenarios/mutex-unfenced.toml")),
+    ("election", include_str!("../../scenarios/election.toml")),
+    ("rwlock", include_str!("../../scenarios/rwlock.toml")),
+    ("mixed", include_str!("../../scenarios/mixed.toml")),
+    ("etcd", include_str!("../../scenarios/etcd.toml")),
 ];
+
+/// A scenario to begin with: every field with what it is for.
+pub const NEW: &str = include_str!("new.toml");
 
 /// Reads every built-in scenario.
 ///

@@ -1,4 +1,4 @@
-//! From a scenario file's text to a [`Scenario`], with errors that name file, line and field.
+//! From a scenario file's text to a [`Scenario`], with errors that name file, line, column and field.
 
 use toml::de::{DeTable, DeValue};
 
@@ -19,10 +19,17 @@ pub(super) fn parse(origin: &str, name: &str, text: &str) -> Result<Scenario, Ba
 }
 
 fn complain(origin: &str, text: &str, offset: usize, field: &str, what: &str) -> BadInput {
-    let line = text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1;
+    let (line, column) = place(text, offset);
     let what = what.lines().collect::<Vec<_>>().join("; ");
     let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
-    BadInput(format!("{origin}:{line}: {field}{what}"))
+    BadInput(format!("{origin}:{line}:{column}: {field}{what}"))
+}
+
+/// Line and column of a place in a text, each from 1.
+pub(crate) fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (before.matches('\n').count() + 1, column)
 }
 
 /// The dotted path of the innermost field at a place in the text; empty where there is none, or the text is no TOML.
@@ -96,11 +103,16 @@ mod tests {
     }
 
     #[test]
+    fn the_scenario_to_begin_with_is_right() {
+        parse("new.toml", "new", crate::scenario::NEW).expect("a right scenario");
+    }
+
+    #[test]
     fn an_unknown_field_is_named_with_its_line() {
         let text = mutex().replace("count = ", "number = ");
         let error = error_of(&text);
         let line = line_of(&text, "number");
-        assert!(error.starts_with(&format!("x.toml:{line}: clients.number: ")), "{error}");
+        assert!(error.starts_with(&format!("x.toml:{line}:1: clients.number: ")), "{error}");
         assert!(error.contains("count"), "says what is allowed: {error}");
         assert!(!error.contains('\n'), "{error}");
     }
@@ -111,7 +123,7 @@ mod tests {
         let line = line_of(&text, "members");
         assert_eq!(
             error_of(&text),
-            format!("x.toml:{line}: cluster.members: 2 is not allowed; 1, 3 or 5 are")
+            format!("x.toml:{line}:1: cluster.members: 2 is not allowed; 1, 3 or 5 are")
         );
     }
 
@@ -120,7 +132,7 @@ mod tests {
         let text = mutex().replace("client-pause = ", "client-pause = -");
         let line = line_of(&text, "client-pause");
         let error = error_of(&text);
-        assert!(error.starts_with(&format!("x.toml:{line}: faults.weights.client-pause: ")), "{error}");
+        assert!(error.starts_with(&format!("x.toml:{line}:1: faults.weights.client-pause: ")), "{error}");
     }
 
     #[test]
@@ -139,6 +151,6 @@ mod tests {
 
     #[test]
     fn what_is_no_toml_is_refused_with_its_line() {
-        assert!(error_of("about = \"a\"\nb = = 3\n").starts_with("x.toml:2: "));
+        assert!(error_of("about = \"a\"\nb = = 3\n").starts_with("x.toml:2:5: "));
     }
 }

@@ -1,0 +1,28 @@
+//! Of all processes of a service one, the leader, makes a report again and again and puts it where all read it. Twice: with a
+//! mistake that reviews miss, and mended.
+
+pub mod broken;
+pub mod mended;
+
+use std::fmt;
+
+/// Where reports go: a database outside of etcd.
+pub trait Reports: Send + Sync + 'static {
+    /// The number of the last report that was put.
+    fn last(&self) -> impl Future<Output = u64> + Send;
+
+    /// Puts a report. With a fencing token: unless a report with a higher one has been put before.
+    fn put(&self, number: u64, token: Option<i64>) -> impl Future<Output = Result<(), Stale>> + Send;
+}
+
+/// A later leader has put a report before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale;
+
+impl fmt::Display for Stale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a later leader has put a report before")
+    }
+}
+
+impl std::error::Error for Stale {}
