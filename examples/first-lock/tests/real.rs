@@ -14,14 +14,18 @@ impl Drop for Server {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr()).expect("a free port").port()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|free| free.local_addr())
+        .expect("a free port")
+        .port()
 }
 
 #[test]
 fn it_takes_the_lock_and_gives_it_back() {
     let data = tempfile::tempdir().expect("a folder");
     let Ok(etcd) = etcd_bin_vendored::etcd_bin_path() else { return };
-    let (client, peer) = (format!("http://127.0.0.1:{}", free_port()), format!("http://127.0.0.1:{}", free_port()));
+    let (client, peer) =
+        (format!("http://127.0.0.1:{}", free_port()), format!("http://127.0.0.1:{}", free_port()));
     let server = Command::new(etcd)
         .arg("--data-dir")
         .arg(data.path())

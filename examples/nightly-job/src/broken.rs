@@ -12,12 +12,10 @@ pub async fn run(etcd: Etcd, name: &str, reports: impl Reports) -> Result<(), te
     let session = Session::builder(&etcd).ttl(Duration::from_secs(3)).open().await?;
     let leadership = Election::new(&session, "reports")?.campaign(name).await?;
     while leadership.is_held() {
-        let number = reports.last().await + 1;
+        let Ok(last) = reports.last(None).await else { break };
         // Making it takes a while.
         etcd.sleep_until(etcd.now() + Duration::from_millis(40)).await;
-        if reports.put(number, None).await.is_err() {
-            break;
-        }
+        let Ok(()) = reports.put(last + 1, None).await else { break };
         etcd.sleep_until(etcd.now() + Duration::from_millis(300)).await;
     }
     Ok(())

@@ -8,20 +8,21 @@ use std::fmt;
 
 /// Where reports go: a database outside of etcd.
 pub trait Reports: Send + Sync + 'static {
-    /// The number of the last report that was put.
-    fn last(&self) -> impl Future<Output = u64> + Send;
+    /// The number of the last report that was put. With a fencing token: refused if a higher one has been seen, and from here
+    /// on nothing with a lower one is taken.
+    fn last(&self, token: Option<i64>) -> impl Future<Output = Result<u64, Stale>> + Send;
 
-    /// Puts a report. With a fencing token: unless a report with a higher one has been put before.
+    /// Puts a report; the same of its token.
     fn put(&self, number: u64, token: Option<i64>) -> impl Future<Output = Result<(), Stale>> + Send;
 }
 
-/// A later leader has put a report before.
+/// A later leader has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale;
 
 impl fmt::Display for Stale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a later leader has put a report before")
+        f.write_str("a later leader has been seen")
     }
 }
 

@@ -1,9 +1,9 @@
-//! Mended: what it puts carries the fencing token of its leadership, so that the database refuses what comes too late; and it
-//! stops as soon as it is told that it leads no more.
+//! Mended: all that it asks of the database carries the fencing token of its leadership, so that what comes too late is refused;
+//! and it stops as soon as it is told that it leads no more.
 
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::select;
 use tenure::{Election, Etcd, Runtime, Session};
 
 use crate::{Reports, Stale};
@@ -13,22 +13,19 @@ pub async fn run(etcd: Etcd, name: &str, reports: impl Reports) -> Result<(), te
     let session = Session::builder(&etcd).ttl(Duration::from_secs(3)).open().await?;
     let leadership = Election::new(&session, "reports")?.campaign(name).await?;
     let work = std::pin::pin!(lead(&etcd, leadership.fencing_token(), &reports));
-    match select(std::pin::pin!(leadership.lost()), work).await {
-        Either::Left(((), _)) => {}
-        Either::Right((Stale, _)) => {}
-    }
+    // Told of the loss, or refused by the database: either way it leads no more.
+    select(std::pin::pin!(leadership.lost()), work).await;
     Ok(())
 }
 
 /// Makes one report after the other, until one is refused.
-async fn lead(etcd: &Etcd, token: i64, reports: &impl Reports) -> Stale {
+async fn lead(etcd: &Etcd, token: i64, reports: &impl Reports) -> Result<(), Stale> {
     loop {
-        let number = reports.last().await + 1;
+        // The token goes with the question, too: else a former leader's report that is under way could still come between.
+        let last = reports.last(Some(token)).await?;
         // Making it takes a while.
         etcd.sleep_until(etcd.now() + Duration::from_millis(40)).await;
-        if let Err(stale) = reports.put(number, Some(token)).await {
-            return stale;
-        }
+        reports.put(last + 1, Some(token)).await?;
         etcd.sleep_until(etcd.now() + Duration::from_millis(300)).await;
     }
 }

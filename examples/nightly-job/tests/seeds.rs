@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nightly_job::{Reports, Stale, broken, mended};
 use tenure_sim::check::Breach;
+use tenure_sim::own::Outside;
 use tenure_sim::{Context, Failed, Faults, Invariant, RunView, Simulation, SimulationBuilder};
 
 /// What the database does, told as it happens.
@@ -14,7 +15,7 @@ enum Database {
     Refused { number: u64 },
 }
 
-/// The database's state, of which each run has its own.
+/// The database, of which each run has its own.
 #[derive(Default)]
 struct State(Mutex<Stored>);
 
@@ -24,27 +25,37 @@ struct Stored {
     highest_token: i64,
 }
 
+impl State {
+    /// What a request with this token sees, unless it comes too late.
+    fn with<T>(&self, token: Option<i64>, work: impl FnOnce(&mut Stored) -> T) -> Result<T, Stale> {
+        let mut stored = self.0.lock().unwrap();
+        let token = token.unwrap_or(stored.highest_token);
+        if token < stored.highest_token {
+            return Err(Stale);
+        }
+        stored.highest_token = token;
+        Ok(work(&mut stored))
+    }
+}
+
 /// A process's connection to it. What is sent arrives, also if its sender stands still or is dead by then.
 struct Connection(Context);
 
 impl Reports for Connection {
-    async fn last(&self) -> u64 {
+    async fn last(&self, token: Option<i64>) -> Result<u64, Stale> {
         let state = self.0.shared::<State>();
-        self.0.deliver(Duration::from_millis(1), move |_| state.0.lock().unwrap().last).await
+        self.0.deliver(Duration::from_millis(1), move |_| state.with(token, |stored| stored.last)).await
     }
 
     async fn put(&self, number: u64, token: Option<i64>) -> Result<(), Stale> {
         let state = self.0.shared::<State>();
-        let arrives = move |outside: &tenure_sim::own::Outside| {
-            let mut stored = state.0.lock().unwrap();
-            if token.is_some_and(|token| token < stored.highest_token) {
-                outside.record(Database::Refused { number });
-                return Err(Stale);
-            }
-            stored.last = number;
-            stored.highest_token = token.unwrap_or(0).max(stored.highest_token);
-            outside.record(Database::Took { number });
-            Ok(())
+        let arrives = move |outside: &Outside| {
+            let taken = state.with(token, |stored| stored.last = number);
+            outside.record(match taken {
+                Ok(()) => Database::Took { number },
+                Err(Stale) => Database::Refused { number },
+            });
+            taken
         };
         self.0.deliver(Duration::from_millis(3), arrives).await
     }
