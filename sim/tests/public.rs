@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 
 fn shown<T: Send + Sync + Debug>() {}
-fn sent<T: Send + Sync>() {}
 
 #[test]
 fn what_users_hold_is_send_sync_and_can_be_shown() {
@@ -26,13 +25,12 @@ fn what_users_hold_is_send_sync_and_can_be_shown() {
     shown::<tenure::CallError>();
     shown::<tenure::Refusal>();
     shown::<tenure::TokioRuntime>();
-    sent::<tenure_sim::Context>();
     shown::<tenure_sim::Context>();
     shown::<tenure_sim::Faults>();
     shown::<tenure_sim::Report>();
     shown::<tenure_sim::Failed>();
     shown::<tenure_sim::SimulationBuilder>();
-    shown::<tenure_sim::RunView<'_>>();
+    shown::<tenure_sim::own::Outside>();
     // It is moved between tasks, and polled by one at a time.
     fn moved<T: Send + Debug>() {}
     moved::<tenure::Observer>();
