@@ -10,12 +10,23 @@
     reason = "an application: real tokio, real time"
 )]
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use tenure::{Election, Etcd, Observation, Session};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("election: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let endpoint = args.next().unwrap_or_else(|| "http://127.0.0.1:2379".to_owned());
     let me = args.next().unwrap_or_else(|| format!("process {}", std::process::id()));

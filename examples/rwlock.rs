@@ -8,12 +8,23 @@
     reason = "an application: real tokio, real time"
 )]
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use tenure::{Etcd, RwLock, Session};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rwlock: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let endpoint = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:2379".to_owned());
     let etcd = Etcd::connect([endpoint]).await?;
     let session = Session::builder(&etcd).ttl(Duration::from_secs(10)).open().await?;

@@ -40,6 +40,12 @@ pub struct LockerOf {
     held: sync::Mutex<Option<Held>>,
 }
 
+impl std::fmt::Debug for LockerOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LockerOf").finish_non_exhaustive()
+    }
+}
+
 enum Side {
     Mutex(Mutex),
     Read(RwLock),

@@ -25,6 +25,15 @@ pub struct Mutex {
     key: Vec<u8>,
 }
 
+impl std::fmt::Debug for Mutex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mutex")
+            .field("key", &crate::kv::Shown(&self.key).to_string())
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
 guard! {
     /// The lock is held; dropping it releases the lock in the background, [`MutexGuard::release`] waits for that.
     ///

@@ -48,6 +48,16 @@ pub struct RwLock {
     writers_prefix: Vec<u8>,
 }
 
+impl std::fmt::Debug for RwLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RwLock")
+            .field("name", &self.name.as_str())
+            .field("policy", &self.policy)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
 guard! {
     /// The read lock is held, perhaps beside other readers; dropping it releases in the background.
     ///

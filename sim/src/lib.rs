@@ -2,11 +2,20 @@
 //!
 //! Data flows one way: scenario -> plan (from the seed) -> cluster + clients + faults -> history -> checkers ->
 //! verdict -> report.
-
-#[cfg(not(madsim))]
-compile_error!(
-    "tenure-sim needs `--cfg madsim`: build inside the workspace, whose .cargo/config.toml sets it, and unset RUSTFLAGS"
-);
+//!
+//! # In a crate of your own
+//!
+//! [`Simulation`] runs the code of a service that uses `tenure` under seeds, in that service's own tests. The crate has
+//! `tenure-sim` as a dev-dependency, and beside its `Cargo.toml` a `.cargo/config.toml` with
+//!
+//! ```toml
+//! [build]
+//! # The simulator replaces time and randomness only with this; nothing else is changed by it.
+//! rustflags = ["--cfg", "madsim"]
+//! ```
+//!
+//! (the environment's `RUSTFLAGS` would take its place), and, unless a `protoc` is installed, one that `etcd-client` is built
+//! with: `PROTOC = "protox"` below `[env]`, after `cargo install protox --features bin`. See [`own`].
 
 pub mod check;
 pub mod cli;
@@ -20,6 +29,7 @@ pub mod history;
 #[cfg(unix)]
 pub mod live;
 pub mod node;
+pub mod own;
 pub mod plan;
 pub mod planted;
 #[cfg(unix)]
@@ -32,3 +42,5 @@ pub mod shrink;
 pub mod store;
 pub mod streams;
 pub mod workload;
+
+pub use own::{Context, Failed, Faults, Invariant, Report, RunView, Simulation, SimulationBuilder};

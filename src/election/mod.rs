@@ -29,6 +29,15 @@ pub struct Election {
     key: Vec<u8>,
 }
 
+impl std::fmt::Debug for Election {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Election")
+            .field("key", &crate::kv::Shown(&self.key).to_string())
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Who leads, as etcd tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leader {

@@ -36,6 +36,14 @@ pub struct Observer {
     ready: VecDeque<Result<Observation, Error>>,
 }
 
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Observer")
+            .field("prefix", &crate::kv::Shown(&self.prefix).to_string())
+            .finish_non_exhaustive()
+    }
+}
+
 /// An open watch and the contenders as of the last event that it told.
 struct Following {
     watch: WatchStream,

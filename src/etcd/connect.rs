@@ -56,6 +56,17 @@ pub struct EtcdBuilder {
     tls: Option<super::TlsOptions>,
 }
 
+// The password stays out of logs.
+impl std::fmt::Debug for EtcdBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EtcdBuilder")
+            .field("endpoints", &self.endpoints)
+            .field("options", &self.options)
+            .field("user", &self.user.as_ref().map(|(name, _)| name))
+            .finish_non_exhaustive()
+    }
+}
+
 impl EtcdBuilder {
     pub(super) fn new(endpoints: Vec<String>) -> Self {
         Self {

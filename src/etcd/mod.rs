@@ -82,6 +82,13 @@ pub struct Etcd {
     shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for Etcd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let endpoints: Vec<_> = self.shared.wires.iter().map(|wire| wire.endpoint()).collect();
+        f.debug_struct("Etcd").field("endpoints", &endpoints).finish_non_exhaustive()
+    }
+}
+
 /// What the clones of one [`Etcd`], its calls and its watches have in common.
 struct Shared {
     wires: Vec<Arc<dyn Wire>>,

@@ -70,6 +70,17 @@ pub struct SessionBuilder {
     open_timeout: Option<Duration>,
 }
 
+impl std::fmt::Debug for SessionBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionBuilder")
+            .field("ttl", &self.ttl)
+            .field("lease", &self.lease)
+            .field("drift_bound_ppm", &self.drift_bound_ppm)
+            .field("open_timeout", &self.open_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
 impl SessionBuilder {
     /// The time to live, in whole seconds (rounded up); etcd may choose a longer one. Default 60 s, as in etcd's own
     /// clients. After a crash, what the session held is free once it has passed.

@@ -8,6 +8,7 @@ mod interrupt;
 mod list;
 mod merge;
 mod mutants;
+mod new;
 mod output;
 mod pictures;
 mod rates;
@@ -15,6 +16,7 @@ mod rates;
 mod real;
 mod replay;
 mod run;
+mod schema;
 mod seeds;
 mod serve;
 mod shrink;
@@ -34,7 +36,8 @@ Examples:
   tenure list                                  what can be run, checked and planted
   tenure run mutex --seeds 2000                the seeds 0..2000, on all cores
   tenure run                                   every built-in scenario, 200 seeds each
-  tenure run my.toml --seeds 500..600 --jobs 1 a scenario of your own
+  tenure new my                                my.toml, a scenario of your own to begin with
+  tenure run my.toml --seeds 500..600 --jobs 1 it, run
   tenure run mutex --planted deaf-to-expiry    a bug on purpose: it must be caught
   tenure run mutex --seeds 2000 --shard 0/4 --json > 0.json    the first of four machines' parts
   tenure merge 0.json 1.json 2.json 3.json     the four added up, as if one had run them
@@ -88,6 +91,8 @@ enum Command {
     #[command(hide = true)]
     RealClient(real::ClientArgs),
     Serve(serve::Args),
+    New(new::Args),
+    Schema(schema::Args),
     Shrink(shrink::Args),
 }
 
@@ -111,6 +116,8 @@ pub fn main() -> ExitCode {
         #[cfg(unix)]
         Command::RealClient(args) => real::run_client(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::New(args) => new::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Shrink(args) => shrink::run(&args),
     };
     match outcome {

@@ -193,23 +193,23 @@ pub struct Bounds {
 
 /// The spaces that come with the command, in the order in which they are listed and explored.
 pub const BUILT_IN: &[(&str, &str)] = &[
-    ("mutex-2x1", include_str!("../../../scenarios/explore/mutex-2x1.toml")),
-    ("mutex-2x1-crash", include_str!("../../../scenarios/explore/mutex-2x1-crash.toml")),
-    ("mutex-2x2-drop", include_str!("../../../scenarios/explore/mutex-2x2-drop.toml")),
-    ("rwlock-1r1w-crash", include_str!("../../../scenarios/explore/rwlock-1r1w-crash.toml")),
-    ("election-2-observer", include_str!("../../../scenarios/explore/election-2-observer.toml")),
-    ("mutex-2-renewal-expiry", include_str!("../../../scenarios/explore/mutex-2-renewal-expiry.toml")),
-    ("mutex-2-compaction", include_str!("../../../scenarios/explore/mutex-2-compaction.toml")),
-    ("election-2-expiry-lost", include_str!("../../../scenarios/explore/election-2-expiry-lost.toml")),
-    ("mutex-2-expiry-lost-late", include_str!("../../../scenarios/explore/mutex-2-expiry-lost-late.toml")),
-    ("mutex-3-cancel-break", include_str!("../../../scenarios/explore/mutex-3-cancel-break.toml")),
-    ("rwlock-2r1w-expiry", include_str!("../../../scenarios/explore/rwlock-2r1w-expiry.toml")),
-    ("mutex-relocked", include_str!("../../../scenarios/explore/mutex-relocked.toml")),
-    ("election-resumed", include_str!("../../../scenarios/explore/election-resumed.toml")),
-    ("rwlock-2r2w-crash", include_str!("../../../scenarios/explore/rwlock-2r2w-crash.toml")),
-    ("rwlock-2r2w-fifo-crash", include_str!("../../../scenarios/explore/rwlock-2r2w-fifo-crash.toml")),
-    ("mutex-3x2-crash", include_str!("../../../scenarios/explore/mutex-3x2-crash.toml")),
-    ("election-3-observer-crash", include_str!("../../../scenarios/explore/election-3-observer-crash.toml")),
+    ("mutex-2x1", include_str!("../../scenarios/explore/mutex-2x1.toml")),
+    ("mutex-2x1-crash", include_str!("../../scenarios/explore/mutex-2x1-crash.toml")),
+    ("mutex-2x2-drop", include_str!("../../scenarios/explore/mutex-2x2-drop.toml")),
+    ("rwlock-1r1w-crash", include_str!("../../scenarios/explore/rwlock-1r1w-crash.toml")),
+    ("election-2-observer", include_str!("../../scenarios/explore/election-2-observer.toml")),
+    ("mutex-2-renewal-expiry", include_str!("../../scenarios/explore/mutex-2-renewal-expiry.toml")),
+    ("mutex-2-compaction", include_str!("../../scenarios/explore/mutex-2-compaction.toml")),
+    ("election-2-expiry-lost", include_str!("../../scenarios/explore/election-2-expiry-lost.toml")),
+    ("mutex-2-expiry-lost-late", include_str!("../../scenarios/explore/mutex-2-expiry-lost-late.toml")),
+    ("mutex-3-cancel-break", include_str!("../../scenarios/explore/mutex-3-cancel-break.toml")),
+    ("rwlock-2r1w-expiry", include_str!("../../scenarios/explore/rwlock-2r1w-expiry.toml")),
+    ("mutex-relocked", include_str!("../../scenarios/explore/mutex-relocked.toml")),
+    ("election-resumed", include_str!("../../scenarios/explore/election-resumed.toml")),
+    ("rwlock-2r2w-crash", include_str!("../../scenarios/explore/rwlock-2r2w-crash.toml")),
+    ("rwlock-2r2w-fifo-crash", include_str!("../../scenarios/explore/rwlock-2r2w-fifo-crash.toml")),
+    ("mutex-3x2-crash", include_str!("../../scenarios/explore/mutex-3x2-crash.toml")),
+    ("election-3-observer-crash", include_str!("../../scenarios/explore/election-3-observer-crash.toml")),
 ];
 
 /// Reads every built-in space.
@@ -245,8 +245,11 @@ pub fn find(name_or_path: &str) -> Result<Space, BadInput> {
 fn parse(origin: &str, name: &str, text: &str) -> Result<Space, BadInput> {
     let mut space: Space = toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
-        let line = text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1;
-        BadInput(format!("{origin}:{line}: {}", error.message().lines().collect::<Vec<_>>().join("; ")))
+        let (line, column) = crate::scenario::place(text, offset);
+        BadInput(format!(
+            "{origin}:{line}:{column}: {}",
+            error.message().lines().collect::<Vec<_>>().join("; ")
+        ))
     })?;
     name.clone_into(&mut space.name);
     space.validate().map_err(|what| BadInput(format!("{origin}: {what}")))?;

@@ -2,6 +2,7 @@
 //! and what determinism is measured by.
 
 mod outcome;
+mod own;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,6 +18,7 @@ use crate::fault::Fault;
 use crate::node::Node;
 
 pub use outcome::{Deed, DeedEnd, Failure, GuardSays, Refused, SeenLeader, SessionEnd, Telling};
+pub use own::OwnEvent;
 
 /// One step: when (true simulated time since the start), where, what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -361,6 +363,9 @@ pub enum What {
         /// The stream.
         stream: u64,
     },
+    /// A test's own client, or what it models outside of etcd, tells of an event of its own.
+    #[serde(skip)]
+    Own(OwnEvent),
     /// Something worth reading in a replay, of no meaning to a checker.
     Note(String),
 }

@@ -5,10 +5,13 @@ mod core;
 mod draw;
 mod faults;
 mod operations;
+mod own;
 mod plain;
 mod swarm;
 
 use serde::{Deserialize, Serialize};
+
+pub use own::{OwnClient, OwnRole, OwnSpec};
 
 use crate::fault::{Fault, Lasting, TimedFault};
 use crate::scenario::{ClusterSpec, Scenario};
@@ -55,6 +58,9 @@ pub struct ClientPlan {
     /// Its watches: each list one after another, the lists side by side.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watchers: Vec<Vec<PlainWatch>>,
+    /// Code of a test's own that it runs, if it is a process of a [`crate::Simulation`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<OwnClient>,
 }
 
 /// One session of a client and its program, or a program that uses etcd itself.

@@ -32,6 +32,7 @@ pub(super) fn draw(scenario: &Scenario, streams: &Streams) -> Vec<ClientPlan> {
                 lanes: all_lanes(scenario, lanes, &mut program),
                 observing: observes.then(|| observing(scenario, &mut program)),
                 watchers: plain::watchers(scenario, &mut streams.stream(&format!("watches-{index}"))),
+                own: None,
             }
         })
         .collect()

@@ -29,13 +29,8 @@ pub(super) fn draw<'a>(scenario: &'a Scenario, streams: &Streams) -> Cow<'a, Sce
         return Cow::Borrowed(scenario);
     }
     let mut drawn = scenario.clone();
+    cluster(&mut drawn, streams);
     let stream = |name: &str| streams.stream(&format!("swarm-{name}"));
-    drawn.cluster.version = release(&mut stream("version"));
-    drawn.cluster.members = members(&mut stream("members"));
-    drawn.cluster.spares = small(within(&mut stream("spares"), [0, 2]));
-    timings(&mut drawn, &mut stream("timings"));
-    latencies(&mut drawn, &mut stream("latencies"));
-    drawn.cluster.catch_up_entries = catch_up_entries(&mut stream("snapshots"));
     drawn.clients.count = clients(&mut stream("clients"));
     drawn.clients.sessions = lanes(&drawn, &mut stream("lanes"));
     drawn.clients.ttl_s = times_to_live(&mut stream("ttl"));
@@ -47,6 +42,17 @@ pub(super) fn draw<'a>(scenario: &'a Scenario, streams: &Streams) -> Cow<'a, Sce
     }
     give_time(&mut drawn, scenario);
     Cow::Owned(drawn)
+}
+
+/// What a seed draws of the cluster.
+pub(super) fn cluster(drawn: &mut Scenario, streams: &Streams) {
+    let stream = |name: &str| streams.stream(&format!("swarm-{name}"));
+    drawn.cluster.version = release(&mut stream("version"));
+    drawn.cluster.members = members(&mut stream("members"));
+    drawn.cluster.spares = small(within(&mut stream("spares"), [0, 2]));
+    timings(drawn, &mut stream("timings"));
+    latencies(drawn, &mut stream("latencies"));
+    drawn.cluster.catch_up_entries = catch_up_entries(&mut stream("snapshots"));
 }
 
 fn small(number: u64) -> u32 {
@@ -144,7 +150,7 @@ fn clocks(drawn: &mut Scenario, rng: &mut ChaCha8Rng) {
 
 /// Longer leases and elections, and longer lines, take longer: the bounds are moved, and the run is that much longer. What
 /// the file says is meant for its own values.
-fn give_time(drawn: &mut Scenario, file: &Scenario) {
+pub(super) fn give_time(drawn: &mut Scenario, file: &Scenario) {
     let over = |ours: u64, theirs: u64| ours.saturating_sub(theirs);
     let least_ttl_ms = drawn.cluster.election_timeout_ms * 3 / 2;
     let leases_s = over(drawn.clients.ttl_s[1].max(least_ttl_ms.div_ceil(1_000)), file.clients.ttl_s[1]);

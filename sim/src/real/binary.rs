@@ -1,6 +1,6 @@
 //! Where the etcd binaries are: in crates that carry them, fetched when they are first asked for.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::RealError;
@@ -73,9 +73,17 @@ fn cargo_home() -> Option<PathBuf> {
     named.or_else(|| Some(std::env::home_dir()?.join(".cargo")))
 }
 
+/// Lets cargo fetch the crate into its registry, by a manifest that asks for nothing else: two versions cannot stand in one
+/// lock file, and none is compiled.
 fn fetch(platform: Platform, version: &str) -> Result<(), RealError> {
-    let manifest =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../ci/vendored/etcd-{version}/Cargo.toml"));
+    let folder = tempfile::tempdir().map_err(RealError::io("making a folder to fetch etcd from"))?;
+    let manifest = folder.path().join("Cargo.toml");
+    let package = format!("etcd-bin-vendored-{}", platform.suffix);
+    let text = format!(
+        "[package]\nname = \"vendored-etcd\"\nedition = \"2024\"\n[lib]\npath = \"nothing.rs\"\n\
+         [dependencies]\n{package} = \"={version}\"\n[workspace]\n"
+    );
+    std::fs::write(&manifest, text).map_err(RealError::io("writing what etcd is fetched by"))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["fetch", "--quiet", "--target", platform.target, "--manifest-path"])

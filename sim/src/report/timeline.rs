@@ -216,6 +216,7 @@ fn describe_workload(what: &What) -> (Style, String) {
         }
         What::StreamSaid { stream, says } => stream_said(*stream, says),
         What::StreamClosed { stream } => (PLAIN, format!("stream {stream} is over")),
+        What::Own(event) => (PLAIN, event.to_string()),
         What::Note(text) => (FAINT, text.clone()),
         other => (PLAIN, format!("{other:?}")),
     }

@@ -2,13 +2,13 @@
 //! becomes of the scenario: the plan, what was checked, and what came out.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Verdict;
+use super::{Verdict, cut_off_or, write_whole};
 use crate::history::History;
 use crate::plan::Plan;
 use crate::planted::{self, Planted};
@@ -81,16 +81,7 @@ impl Capsule {
     /// # Errors
     /// If it cannot be written.
     pub fn write_as(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let unfinished = folder.join(format!(".{name}.{}", std::process::id()));
-        let written = self.write_to(&unfinished).and_then(|()| std::fs::rename(&unfinished, path));
-        if let Err(error) = written {
-            // What is left of it, if anything, is of no use to anyone.
-            let _ = std::fs::remove_file(&unfinished);
-            return Err(error);
-        }
-        sync_folder(folder)
+        write_whole(path, self)
     }
 
     /// The invariant that a look at it begins with: the one that it was shrunk for, or that its planted bug is to break.
@@ -122,15 +113,6 @@ impl Capsule {
         std::fs::remove_file(&trial)
     }
 
-    /// Writes it into a file, until it is on disk.
-    fn write_to(&self, path: &Path) -> io::Result<()> {
-        let mut out = BufWriter::new(File::create(path)?);
-        serde_json::to_writer_pretty(&mut out, self)?;
-        out.write_all(b"\n")?;
-        // Dropping the writer would flush it too, and swallow the error.
-        out.into_inner()?.sync_all()
-    }
-
     /// Reads one.
     ///
     /// # Errors
@@ -150,16 +132,7 @@ impl Capsule {
 type Place = (usize, usize);
 
 fn parse(text: &str) -> Result<Capsule, (Place, String)> {
-    let wrong = |error: serde_json::Error| {
-        let place = (error.line(), error.column());
-        let words = error.to_string();
-        let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
-        let why = match error.classify() {
-            serde_json::error::Category::Eof => "the capsule is cut off here".to_owned(),
-            _ => format!("not a capsule: {words}"),
-        };
-        (place, why)
-    };
+    let wrong = |error: serde_json::Error| ((error.line(), error.column()), cut_off_or(&error));
     // The form comes first: of another one the rest says nothing.
     let tree: Value = serde_json::from_str(text).map_err(wrong)?;
     if let Some(form) = tree.get("form").and_then(Value::as_u64)
@@ -167,6 +140,10 @@ fn parse(text: &str) -> Result<Capsule, (Place, String)> {
     {
         let why = format!("a capsule of form {form}; this release reads form {FORM}");
         return Err((place_of(text, "form"), why));
+    }
+    if let (Some(test), None) = (tree.get("test").and_then(Value::as_str), tree.get("scenario")) {
+        let why = format!("a failure of a test's own code, which the test runs: cargo test {test}");
+        return Err((place_of(text, "test"), why));
     }
     let capsule: Capsule = serde_json::from_str(text).map_err(wrong)?;
     let read = serde_json::to_value(&capsule).unwrap_or_default();
@@ -223,18 +200,6 @@ fn trail(history: &History) -> String {
     trail
 }
 
-/// A file's new name is on disk only when its folder is.
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// Elsewhere a folder cannot be opened.
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,12 +226,5 @@ mod tests {
         std::fs::create_dir_all(in_the_way).expect("made");
         capsule().write(folder.path()).expect_err("a folder has its name");
         assert_eq!(std::fs::read_dir(folder.path()).expect("is there").count(), 1);
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn a_full_disk_is_an_error_even_when_only_the_last_flush_meets_it() {
-        let error = capsule().write_to(Path::new("/dev/full")).expect_err("it is full");
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use madsim::runtime::Runtime;
 
 use super::quiet;
-use crate::cluster::{ClientConfig, ClusterConfig, World};
+use crate::cluster::{ClientConfig, ClusterConfig, Program, World};
 use crate::history::{History, Recorder, What};
 use crate::node::Node;
 use crate::plan::Plan;
@@ -27,6 +27,42 @@ pub struct Run {
     pub ran_away: Option<String>,
     /// How many events happened in its world; 0 if it panicked. What it cost.
     pub events: u64,
+}
+
+/// Who the clients of a plan are.
+pub(crate) trait Clients: Sync {
+    /// Makes their program, in a world that was just made and has none of them yet.
+    fn start(&self, plan: &Arc<Plan>, world: &World) -> Started;
+}
+
+/// Clients that are ready to begin.
+pub(crate) struct Started {
+    /// What each of them runs; it knows by its number which of the plan it is.
+    pub(crate) program: Program,
+    /// The panic of one of them, if one panicked; asked at the end.
+    pub(crate) panic: Box<dyn Fn() -> Option<String>>,
+}
+
+/// Clients with the operations of the plan, and with the bug that is planted.
+struct Workload(Option<&'static Planted>);
+
+impl Clients for Workload {
+    fn start(&self, plan: &Arc<Plan>, world: &World) -> Started {
+        let shared = Arc::new(Shared::new(Arc::clone(plan), self.0, Box::new(SimulatedResource::start(world))));
+        Started { program: program_of(&shared), panic: Box::new(move || shared.take_panic()) }
+    }
+}
+
+/// Executes a plan with these clients on a fresh thread, and does something with what came of it on the same.
+///
+/// # Errors
+/// If the plan names a cluster that cannot be.
+pub(crate) fn execute_with<T: Send>(
+    plan: &Arc<Plan>,
+    clients: &dyn Clients,
+    then: impl FnOnce(Run) -> T + Send,
+) -> Result<T, BadInput> {
+    on_fresh_thread(plan.seed, || execute_clients(plan, cluster_config(plan, None)?, clients).map(then))?
 }
 
 /// Executes a plan on a fresh thread: nothing that an earlier run left in a thread can reach it.
@@ -56,8 +92,11 @@ pub(super) fn on_fresh_thread<T: Send>(seed: u64, work: impl FnOnce() -> T + Sen
 /// # Errors
 /// If the plan names a cluster that cannot be.
 pub(super) fn execute_here(plan: &Arc<Plan>, planted: Option<&'static Planted>) -> Result<Run, BadInput> {
-    let config = cluster_config(plan, planted)?;
-    Ok(catch_unwind(AssertUnwindSafe(|| run_here(plan, config, planted)))
+    execute_clients(plan, cluster_config(plan, planted)?, &Workload(planted))
+}
+
+fn execute_clients(plan: &Arc<Plan>, config: ClusterConfig, clients: &dyn Clients) -> Result<Run, BadInput> {
+    Ok(catch_unwind(AssertUnwindSafe(|| run_here(plan, config, clients)))
         .unwrap_or_else(|_| Run { panic: Some("the run's thread died".to_owned()), ..Run::default() }))
 }
 
@@ -79,12 +118,12 @@ fn cluster_config(plan: &Plan, planted: Option<&Planted>) -> Result<ClusterConfi
     })
 }
 
-fn run_here(plan: &Arc<Plan>, config: ClusterConfig, planted: Option<&'static Planted>) -> Run {
+fn run_here(plan: &Arc<Plan>, config: ClusterConfig, clients: &dyn Clients) -> Run {
     let recorder = Recorder::default();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let _quiet = quiet::on_this_thread();
         let runtime = Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
-        runtime.block_on(live(plan, config, planted, recorder.clone()))
+        runtime.block_on(live(plan, config, clients, recorder.clone()))
     }));
     let (panic, Lived { ran_away, events }) =
         outcome.unwrap_or_else(|_| (Some("a task panicked".to_owned()), Lived::default()));
@@ -103,12 +142,11 @@ struct Lived {
 async fn live(
     plan: &Arc<Plan>,
     config: ClusterConfig,
-    planted: Option<&'static Planted>,
+    clients: &dyn Clients,
     recorder: Recorder,
 ) -> (Option<String>, Lived) {
     let world = World::new(plan.seed, config, recorder);
-    let shared = Arc::new(Shared::new(Arc::clone(plan), planted, Box::new(SimulatedResource::start(&world))));
-    let program = program_of(&shared);
+    let Started { program, panic } = clients.start(plan, &world);
     for client in &plan.clients {
         let config = ClientConfig { clock_offset_ms: client.clock_offset_ms, drift_ppm: client.drift_ppm };
         world.add_client(config, Arc::clone(&program));
@@ -136,7 +174,7 @@ async fn live(
     }
     let events = world.events_happened();
     world.finish().await;
-    (shared.take_panic(), Lived { ran_away, events })
+    (panic(), Lived { ran_away, events })
 }
 
 /// A fault begins or ends.

@@ -15,11 +15,12 @@ mod quiet;
 mod replayed;
 mod shard;
 mod stopwatch;
+mod whole;
 
 pub use campaign::{Campaign, CampaignOptions, Difference, Failure, Seen};
 pub use capsule::Capsule;
 pub use certificate::{Certificate, Check, Hunted, Versions};
-pub(crate) use execute::changes;
+pub(crate) use execute::{Clients, Started, changes, execute_with};
 pub use execute::{Run, execute};
 pub(crate) use judge::first_violation;
 pub use judge::{SeedReport, Verdict, evidence, judge};
@@ -34,3 +35,4 @@ pub(crate) use quiet::words;
 pub use replayed::{Outcome, Replayed};
 pub use shard::Shard;
 pub(crate) use stopwatch::Stopwatch;
+pub(crate) use whole::{cut_off_or, write_whole};

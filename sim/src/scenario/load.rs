@@ -7,23 +7,26 @@ use crate::coverage::rates::Rates;
 
 /// The scenarios that come with the command, by name, in the order in which they are listed and run.
 pub const BUILT_IN: &[(&str, &str)] = &[
-    ("mutex", include_str!("../../../scenarios/mutex.toml")),
-    ("mutex-unfenced", include_str!("../../../scenarios/mutex-unfenced.toml")),
-    ("election", include_str!("../../../scenarios/election.toml")),
-    ("rwlock", include_str!("../../../scenarios/rwlock.toml")),
-    ("mixed", include_str!("../../../scenarios/mixed.toml")),
-    ("etcd", include_str!("../../../scenarios/etcd.toml")),
+    ("mutex", include_str!("../../scenarios/mutex.toml")),
+    ("mutex-unfenced", include_str!("../../scenarios/mutex-unfenced.toml")),
+    ("election", include_str!("../../scenarios/election.toml")),
+    ("rwlock", include_str!("../../scenarios/rwlock.toml")),
+    ("mixed", include_str!("../../scenarios/mixed.toml")),
+    ("etcd", include_str!("../../scenarios/etcd.toml")),
 ];
 
 /// The rates of their coverage marks (see [`rates_file`]).
 const BUILT_IN_RATES: &[(&str, &str)] = &[
-    ("mutex", include_str!("../../../scenarios/rates/mutex.toml")),
-    ("mutex-unfenced", include_str!("../../../scenarios/rates/mutex-unfenced.toml")),
-    ("election", include_str!("../../../scenarios/rates/election.toml")),
-    ("rwlock", include_str!("../../../scenarios/rates/rwlock.toml")),
-    ("mixed", include_str!("../../../scenarios/rates/mixed.toml")),
-    ("etcd", include_str!("../../../scenarios/rates/etcd.toml")),
+    ("mutex", include_str!("../../scenarios/rates/mutex.toml")),
+    ("mutex-unfenced", include_str!("../../scenarios/rates/mutex-unfenced.toml")),
+    ("election", include_str!("../../scenarios/rates/election.toml")),
+    ("rwlock", include_str!("../../scenarios/rates/rwlock.toml")),
+    ("mixed", include_str!("../../scenarios/rates/mixed.toml")),
+    ("etcd", include_str!("../../scenarios/rates/etcd.toml")),
 ];
+
+/// A scenario to begin with: every field with what it is for.
+pub const NEW: &str = include_str!("new.toml");
 
 /// Reads every built-in scenario.
 ///

@@ -3,13 +3,18 @@
 
 mod load;
 mod parse;
+mod schema;
 mod validate;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use load::{BUILT_IN, find, load, rates, rates_file};
+pub use load::{BUILT_IN, NEW, find, load, rates, rates_file};
+pub(crate) use parse::place;
+pub use schema::schema;
+pub(crate) use validate::validate_own;
 
 use crate::cluster::Transport;
 use crate::store::min_lease_ttl_s;
@@ -25,11 +30,12 @@ pub struct BadInput(pub String);
 pub type Span = [u64; 2];
 
 /// A scenario file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// The name by which it is run: the file's name without `.toml`.
     #[serde(default)]
+    #[schemars(skip)]
     pub name: String,
     /// What it is for, in a sentence.
     pub about: String,
@@ -69,7 +75,7 @@ pub struct Scenario {
 }
 
 /// Who decides on sizes, versions, times and clocks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// The file: each seed has its cluster and clients, and at the end everything heals.
@@ -92,7 +98,7 @@ impl Scenario {
 }
 
 /// What a campaign of a scenario is expected to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Expect {
     /// Green: no invariant breaks.
@@ -103,7 +109,7 @@ pub enum Expect {
 }
 
 /// The simulated etcd cluster of a scenario.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClusterSpec {
     /// How many members: 1, 3 or 5.
@@ -148,7 +154,7 @@ impl Default for ClusterSpec {
 }
 
 /// The client processes of a scenario.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientSpec {
     /// How many.
@@ -177,7 +183,7 @@ pub struct ClientSpec {
 }
 
 /// What the clients of a scenario do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadSpec {
     /// Which kind of program: see [`KINDS`].
@@ -218,7 +224,7 @@ impl WorkloadSpec {
 }
 
 /// What goes wrong in a scenario.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FaultSpec {
     /// The time between the beginnings of two faults.

@@ -44,12 +44,17 @@ pub(super) fn parse_rates(origin: &str, text: &str) -> Result<Rates, BadInput> {
 }
 
 fn complain(origin: &str, text: &str, offset: usize, field: &str, what: &str) -> BadInput {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let (line, column) = place(text, offset);
     let what = what.lines().collect::<Vec<_>>().join("; ");
     let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
     BadInput(format!("{origin}:{line}:{column}: {field}{what}"))
+}
+
+/// Line and column of a place in a text, each from 1.
+pub(crate) fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (before.matches('\n').count() + 1, column)
 }
 
 /// The dotted path of the innermost field at a place in the text; empty where there is none, or the text is no TOML.
@@ -126,6 +131,11 @@ mod tests {
             let scenario = parse(name, name, text).expect("a right scenario");
             assert_eq!(scenario.name, *name);
         }
+    }
+
+    #[test]
+    fn the_scenario_to_begin_with_is_right() {
+        parse("new.toml", "new", crate::scenario::NEW).expect("a right scenario");
     }
 
     #[test]
@@ -214,6 +224,6 @@ mod tests {
 
     #[test]
     fn what_is_no_toml_is_refused_with_its_line() {
-        assert!(error_of("about = \"a\"\nb = = 3\n").starts_with("x.toml:2:"));
+        assert!(error_of("about = \"a\"\nb = = 3\n").starts_with("x.toml:2:5: "));
     }
 }

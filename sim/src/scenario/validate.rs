@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ENDINGS, HABITS, KINDS, Scenario, Span};
+use super::{BadInput, ENDINGS, HABITS, KINDS, Scenario, Span};
 use crate::store::EtcdVersion;
 use crate::{check, coverage, fault};
 
@@ -30,6 +30,15 @@ pub(super) fn validate(scenario: &Scenario) -> Verdict {
         return wrong("invariants", format!("none is checked; there are {}", check::names().join(", ")));
     }
     names("coverage", &scenario.coverage, &coverage::names())
+}
+
+/// The same for what code of a test's own is run with: it has no workload, and its clients are its own.
+pub(crate) fn validate_own(scenario: &Scenario) -> Result<(), BadInput> {
+    let checks = [times, cluster, faults].map(|check| check(scenario));
+    let first = checks.into_iter().collect::<Result<(), Problem>>();
+    first.map_err(|Problem { field, what, .. }| BadInput(format!("{field}: {what}")))?;
+    let version = scenario.cluster.version.parse::<EtcdVersion>();
+    version.map(drop).map_err(|error| BadInput(format!("version: {error}")))
 }
 
 fn wrong(field: &str, what: impl Into<String>) -> Verdict {

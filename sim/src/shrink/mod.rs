@@ -15,13 +15,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use fingerprint::{Fingerprint, subject};
-pub use search::Case;
+pub(crate) use search::Trial;
 
 use crate::plan::Plan;
 use crate::planted::Planted;
-use crate::run::{Capsule, execute, judge};
+use crate::run::{Capsule, Run, Verdict, execute, first_violation, judge};
 use crate::scenario::BadInput;
-use search::Search;
+use search::{Case, Search};
 
 /// No failure has needed half as many.
 const MOST_ROUNDS: u32 = 20;
@@ -67,10 +67,11 @@ impl fmt::Display for Size {
         let some = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
         write!(
             f,
-            "{}, {}, {}, {:.1} s",
+            "{}, {}, {}{:.1} s",
             some(self.clients, "client"),
             some(self.faults, "fault"),
-            some(self.operations, "operation"),
+            // Code of a test's own has none that a plan knows of.
+            if self.operations == 0 { String::new() } else { some(self.operations, "operation") + ", " },
             Duration::from_millis(self.duration_ms).as_secs_f64()
         )
     }
@@ -93,20 +94,48 @@ pub struct Shrunk {
     pub took: Duration,
 }
 
-/// Shrinks a capsule's plan. `progress` is told how large it is now and then.
+/// Plans of scenarios, with the bug that is planted.
+struct OfScenario(Option<&'static Planted>);
+
+impl Trial for OfScenario {
+    fn execute(&self, plan: &Arc<Plan>) -> Result<Run, BadInput> {
+        execute(plan, self.0)
+    }
+
+    fn first_violation(&self, plan: &Plan, run: &Run, invariant: Option<&str>) -> Option<(Verdict, u64)> {
+        first_violation(plan, run, invariant)
+    }
+
+    fn without_the_bug(&self) -> Option<Box<dyn Trial>> {
+        self.0.map(|_| Box::new(Self(None)) as Box<dyn Trial>)
+    }
+}
+
+/// A plan that was made smaller.
+pub(crate) struct Smallest {
+    /// What is left.
+    pub(crate) plan: Plan,
+    /// How many plans were run.
+    pub(crate) tried: u64,
+    /// The time limit came first.
+    pub(crate) stopped: bool,
+    /// Wall time.
+    pub(crate) took: Duration,
+}
+
+/// Makes a plan smaller as long as it fails so.
 ///
 /// # Errors
-/// If the capsule does not fail, or no longer as it says.
-pub fn shrink(
-    capsule: &Capsule,
-    planted: Option<&'static Planted>,
+/// If it does not fail so.
+pub(crate) fn smallest(
+    plan: &Plan,
+    trial: &dyn Trial,
+    target: Fingerprint,
     options: Options,
     mut progress: impl FnMut(Size),
-) -> Result<Shrunk, BadInput> {
-    let (target, _) = subject(&capsule.verdict, capsule.subject(planted))
-        .ok_or_else(|| BadInput("the capsule is green: there is no failure to shrink".to_owned()))?;
-    let case = Case::new(&capsule.plan, &capsule.scenario.invariants, planted, target)?;
-    let mut search = Search::new(&case, tree_of(&capsule.plan), options);
+) -> Result<Smallest, BadInput> {
+    let case = Case::new(plan, trial, target)?;
+    let mut search = Search::new(&case, tree_of(plan), options);
     for _ in 0..MOST_ROUNDS {
         let before = search.plan.clone();
         for pass in passes::PASSES {
@@ -119,16 +148,38 @@ pub fn shrink(
             break;
         }
     }
-    let plan: Plan = serde_json::from_value(search.plan.clone())
+    let plan = serde_json::from_value(search.plan.clone())
         .map_err(|error| BadInput(format!("the shrunk plan cannot be read: {error}")))?;
+    Ok(Smallest { plan, tried: search.tried, stopped: search.stopped, took: search.took() })
+}
+
+/// Shrinks a capsule's plan. `progress` is told how large it is now and then.
+///
+/// # Errors
+/// If the capsule does not fail, or no longer as it says.
+pub fn shrink(
+    capsule: &Capsule,
+    planted: Option<&'static Planted>,
+    options: Options,
+    progress: impl FnMut(Size),
+) -> Result<Shrunk, BadInput> {
+    let (target, _) = subject(&capsule.verdict, capsule.subject(planted))
+        .ok_or_else(|| BadInput("the capsule is green: there is no failure to shrink".to_owned()))?;
+    if let Some(name) = target.invariant()
+        && !capsule.scenario.invariants.iter().any(|one| one == name)
+    {
+        return Err(BadInput(format!("the capsule's scenario does not check {name}")));
+    }
+    let invariant = target.invariant().map(str::to_owned);
+    let Smallest { plan, tried, stopped, took } =
+        smallest(&capsule.plan, &OfScenario(planted), target, options, progress)?;
     let (before, after) = (Size::of(&capsule.plan), Size::of(&plan));
-    let (tried, stopped, took) = (search.tried, search.stopped, search.took());
     let plan = Arc::new(plan);
     let run = execute(&plan, planted)?;
     let report = judge(&plan, &run, &capsule.scenario.invariants);
     let name = capsule.planted.as_deref();
     let mut small = Capsule::new(&capsule.scenario, name, &plan, &report.verdict, &run.history);
-    small.invariant = case.target.invariant().map(str::to_owned);
+    small.invariant = invariant;
     Ok(Shrunk { capsule: small, before, after, tried, stopped, took })
 }
 

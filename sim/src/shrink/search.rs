@@ -13,36 +13,41 @@ use super::tree::{self, Asked};
 use crate::history::What;
 use crate::node::Node;
 use crate::plan::Plan;
-use crate::planted::Planted;
-use crate::run::{Run, Stopwatch, execute, first_violation};
+use crate::run::{Run, Stopwatch, Verdict};
 use crate::scenario::BadInput;
 
-/// The failure that is to stay.
-#[derive(Debug)]
-pub struct Case {
-    pub(super) target: Fingerprint,
-    planted: Option<&'static Planted>,
-    /// Without the planted bug the plan is green, and so must be every smaller one: it is to show the bug, and nothing else.
-    innocent: bool,
+/// Who carries plans out, and looks at what came of them for one failure.
+pub(crate) trait Trial: Sync {
+    /// Carries a plan out.
+    ///
+    /// # Errors
+    /// If it cannot be.
+    fn execute(&self, plan: &Arc<Plan>) -> Result<Run, BadInput>;
+
+    /// The first breach of this invariant, or the panic, with its time.
+    fn first_violation(&self, plan: &Plan, run: &Run, invariant: Option<&str>) -> Option<(Verdict, u64)>;
+
+    /// The same without the bug that is planted, if one is.
+    fn without_the_bug(&self) -> Option<Box<dyn Trial>> {
+        None
+    }
 }
 
-impl Case {
+/// The failure that is to stay.
+pub(super) struct Case<'a> {
+    pub(super) target: Fingerprint,
+    trial: &'a dyn Trial,
+    /// Without the planted bug the plan is green, and so must be every smaller one: it is to show the bug, and nothing else.
+    innocent: Option<Box<dyn Trial>>,
+}
+
+impl<'a> Case<'a> {
     /// A plan's failure.
     ///
     /// # Errors
     /// If the plan does not fail so.
-    pub(super) fn new(
-        plan: &Plan,
-        invariants: &[String],
-        planted: Option<&'static Planted>,
-        target: Fingerprint,
-    ) -> Result<Self, BadInput> {
-        if let Some(name) = target.invariant()
-            && !invariants.iter().any(|one| one == name)
-        {
-            return Err(BadInput(format!("the capsule's scenario does not check {name}")));
-        }
-        let mut case = Self { target, planted, innocent: false };
+    pub(super) fn new(plan: &Plan, trial: &'a dyn Trial, target: Fingerprint) -> Result<Self, BadInput> {
+        let mut case = Self { target, trial, innocent: None };
         let plan = Arc::new(plan.clone());
         if case.fails_at(&plan).is_none() {
             let what = case.target.invariant().unwrap_or("the panic");
@@ -51,31 +56,32 @@ impl Case {
                  shows what it does now"
             )));
         }
-        case.innocent = planted.is_some() && case.is_green_without_the_bug(&plan);
+        case.innocent = trial.without_the_bug().filter(|innocent| case.is_green(&**innocent, &plan));
         Ok(case)
     }
 
     /// When the plan fails in the same way, if it does.
     fn fails_at(&self, plan: &Arc<Plan>) -> Option<u64> {
-        let run = execute(plan, self.planted).ok()?;
-        let (fingerprint, at_ns) = self.failure(plan, &run)?;
+        let run = self.trial.execute(plan).ok()?;
+        let (fingerprint, at_ns) = self.failure(self.trial, plan, &run)?;
         (fingerprint == self.target).then_some(at_ns)
     }
 
-    fn failure(&self, plan: &Plan, run: &Run) -> Option<(Fingerprint, u64)> {
-        let (verdict, at_ns) = first_violation(plan, run, self.target.invariant())?;
+    fn failure(&self, trial: &dyn Trial, plan: &Plan, run: &Run) -> Option<(Fingerprint, u64)> {
+        let (verdict, at_ns) = trial.first_violation(plan, run, self.target.invariant())?;
         Some((Fingerprint::all(&verdict).into_iter().next()?, at_ns))
     }
 
-    fn is_green_without_the_bug(&self, plan: &Arc<Plan>) -> bool {
-        execute(plan, None).is_ok_and(|run| self.failure(plan, &run).is_none())
+    fn is_green(&self, trial: &dyn Trial, plan: &Arc<Plan>) -> bool {
+        trial.execute(plan).is_ok_and(|run| self.failure(trial, plan, &run).is_none())
     }
 
     /// When a tree is a plan that fails in the same way: that time.
     fn tree_fails_at(&self, tree: &Value) -> Option<u64> {
         let plan: Arc<Plan> = Arc::new(serde_json::from_value(tree.clone()).ok()?);
         let at_ns = self.fails_at(&plan)?;
-        (!self.innocent || self.is_green_without_the_bug(&plan)).then_some(at_ns)
+        let innocent = self.innocent.as_deref().is_none_or(|innocent| self.is_green(innocent, &plan));
+        innocent.then_some(at_ns)
     }
 }
 
@@ -89,7 +95,7 @@ pub(super) struct Loss {
 
 /// The smallest plan so far.
 pub(super) struct Search<'a> {
-    case: &'a Case,
+    case: &'a Case<'a>,
     options: Options,
     began: Stopwatch,
     pub(super) plan: Value,
@@ -98,7 +104,7 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(case: &'a Case, plan: Value, options: Options) -> Self {
+    pub(super) fn new(case: &'a Case<'a>, plan: Value, options: Options) -> Self {
         Self { case, options, began: Stopwatch::start(), plan, tried: 0, stopped: false }
     }
 
@@ -116,7 +122,7 @@ impl<'a> Search<'a> {
     fn run(&mut self) -> Option<Run> {
         self.tried += 1;
         let plan = serde_json::from_value(self.plan.clone()).ok()?;
-        execute(&Arc::new(plan), self.case.planted).ok()
+        self.case.trial.execute(&Arc::new(plan)).ok()
     }
 
     /// When each operation of the present plan was begun.

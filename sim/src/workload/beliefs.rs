@@ -9,7 +9,7 @@ use crate::history::Holding;
 
 /// The live holdings of a run.
 #[derive(Clone, Default)]
-pub(super) struct Beliefs {
+pub(crate) struct Beliefs {
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -20,14 +20,14 @@ struct Inner {
 }
 
 /// A holding that is registered; dropping it, as the holder's death does, takes it out.
-pub(super) struct Registered {
+pub(crate) struct Registered {
     beliefs: Beliefs,
     id: u64,
 }
 
 impl Beliefs {
     /// Registers a grant. Gives the others of the same name that still believe.
-    pub(super) fn granted(&self, holding: &Holding, belief: Belief) -> (Registered, Vec<Holding>) {
+    pub(crate) fn granted(&self, holding: &Holding, belief: Belief) -> (Registered, Vec<Holding>) {
         let same_name: Vec<_> = {
             let inner = self.lock();
             inner.live.values().filter(|(other, _)| other.name == holding.name).cloned().collect()
@@ -50,7 +50,7 @@ impl Beliefs {
     }
 
     /// The holdings of a client that crashed are nobody's belief any more.
-    pub(super) fn forget(&self, client: u32) {
+    pub(crate) fn forget(&self, client: u32) {
         let mut inner = self.lock();
         let (dead, live) = std::mem::take(&mut inner.live)
             .into_iter()

@@ -1,6 +1,6 @@
 //! What clients do: their programs, and how these are carried out with the library.
 
-mod beliefs;
+pub(crate) mod beliefs;
 mod client;
 pub(crate) mod decorate;
 mod hold;

@@ -155,6 +155,22 @@ fn json_and_junit_say_the_same() {
 }
 
 #[test]
+fn a_new_scenario_runs_as_it_is_is_never_overwritten_and_every_word_of_it_is_in_the_schema() {
+    let folder = folder();
+    let output = tenure(folder.path(), &["new", "my"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("tenure run my.toml"));
+    let ran = tenure(folder.path(), &["run", "my.toml", "--seeds", "3"]);
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stdout));
+    let again = tenure(folder.path(), &["new", "my.toml"]);
+    assert_eq!((again.status.code(), text(&again.stderr).lines().count()), (Some(2), 1));
+    assert!(text(&again.stderr).contains("my.toml: it is there already"));
+    let schema = text(&tenure(folder.path(), &["schema"]).stdout);
+    let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");
+    assert!(schema["properties"]["cluster"].is_object() && schema["$defs"]["FaultSpec"].is_object());
+}
+
+#[test]
 fn list_names_what_there_is() {
     let folder = folder();
     let out = text(&tenure(folder.path(), &["list"]).stdout);

@@ -176,6 +176,7 @@ fn about(what: &What) -> (&'static str, Option<String>) {
             ("lock", Some(format!("ticket {ticket}")))
         }
         What::Calls { op, .. } | What::Returned { op, .. } => ("lock", Some(format!("operation {op}"))),
+        What::Own(_) => ("lock", None),
         What::Note(_) => ("note", None),
         _ => ("lock", None),
     }

@@ -32,6 +32,7 @@ impl Cast {
             cast.heed_step(evidence, &step.what);
         }
         cast.heed_detail(evidence, &violation.detail);
+        cast.heed_own_events(evidence);
         cast.complete(evidence);
         if !cast.uses_etcd_itself() {
             cast.begin(evidence);
@@ -93,6 +94,15 @@ impl Cast {
                 self.leases.insert(*lease);
             }
             _ => {}
+        }
+    }
+
+    /// Which of a test's own clients matter, only the test knows: all that tell of events.
+    fn heed_own_events(&mut self, evidence: &Evidence<'_>) {
+        for step in &evidence.history.steps {
+            if let (Node::Client(client), What::Own(_)) = (step.node, &step.what) {
+                self.clients.insert(client);
+            }
         }
     }
 

@@ -20,6 +20,9 @@ const BESIDES: u8 = 4;
 pub(super) fn of_step(evidence: &Evidence<'_>, cast: &Cast, step: usize, last: usize) -> Told {
     let at = &evidence.history.steps[step];
     match at.node {
+        // The last is the breach itself.
+        _ if step == last && matches!(at.what, What::Own(_)) => None,
+        Node::World | Node::Client(_) if matches!(at.what, What::Own(_)) => own_event(at),
         Node::World => world(evidence, &at.what, step, last),
         Node::Member(member) => of_member(evidence, cast, member, &at.what, step),
         Node::Client(client) => {
@@ -29,6 +32,12 @@ pub(super) fn of_step(evidence: &Evidence<'_>, cast: &Cast, step: usize, last: u
                 .or_else(|| of_plain(cast, client, &at.what))
         }
     }
+}
+
+/// What a test's own clients tell.
+fn own_event(at: &Step) -> Told {
+    let What::Own(event) = &at.what else { return None };
+    Some((MATTERS, format!("{}: {event}", at.node)))
 }
 
 fn world(evidence: &Evidence<'_>, what: &What, step: usize, last: usize) -> Told {
