@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use load::{BUILT_IN, find, load};
+pub use load::{BUILT_IN, find, load, read};
 
 use crate::cluster::Transport;
 use crate::store::min_lease_ttl_s;
