@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::door::serve_http;
+use super::faults::is_of_client;
 use super::log::CONTROL;
 use super::options::ServeOptions;
 use super::place::Addresses;
@@ -79,6 +80,9 @@ struct Step {
     ms: u64,
 }
 
+/// All that is due in a step happens at once, while nobody is served.
+const LONGEST_STEP_MS: u64 = 30 * 24 * 3600 * 1000;
+
 impl Control {
     pub(super) fn new(world: World, options: &ServeOptions, addresses: Arc<Addresses>) -> Self {
         let chaos = &options.chaos;
@@ -126,7 +130,14 @@ impl Control {
     }
 
     async fn fault(State(this): State<Self>, body: Bytes) -> Response {
-        reply(read(&body).and_then(|fault| this.begin(fault)))
+        reply(read(&body).and_then(|fault| {
+            if is_of_client(&fault) {
+                return Err(
+                    bad("a client's process and clock are real: stop or kill it yourself".to_owned()),
+                );
+            }
+            this.begin(fault)
+        }))
     }
 
     async fn heal(State(this): State<Self>, body: Bytes) -> Response {
@@ -149,9 +160,12 @@ impl Control {
     }
 
     async fn step(State(this): State<Self>, body: Bytes) -> Response {
-        reply(read::<Step>(&body).map(|step| {
-            this.world.step_ns(step.ms.saturating_mul(1_000_000));
-            json!({"now_ms": this.world.now_ns() / 1_000_000})
+        reply(read::<Step>(&body).and_then(|step| {
+            if step.ms > LONGEST_STEP_MS {
+                return Err(bad(format!("ms: at most {LONGEST_STEP_MS}, 30 days")));
+            }
+            this.world.step_ns(step.ms * 1_000_000);
+            Ok(json!({"now_ms": this.world.now_ns() / 1_000_000}))
         }))
     }
 

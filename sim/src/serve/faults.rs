@@ -108,7 +108,8 @@ impl FaultSource {
     }
 }
 
-fn is_of_client(fault: &Fault) -> bool {
+/// Whether a fault is about a client's own process or clock: those are real, and not the simulation's.
+pub(super) fn is_of_client(fault: &Fault) -> bool {
     match fault {
         Fault::Crash { node }
         | Fault::Pause { node }

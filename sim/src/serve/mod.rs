@@ -11,7 +11,6 @@ mod log;
 mod network;
 mod options;
 mod place;
-mod single_wire;
 mod tls;
 
 use std::net::SocketAddr;
@@ -22,7 +21,6 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use options::{ChaosFlags, EtcdFlags, ServeOptions};
-pub use single_wire::SingleWire;
 
 use crate::cluster::{ClusterConfig, LiveClock, World};
 use crate::grpc::Timed;

@@ -204,7 +204,12 @@ impl Operations for Place {
 
     fn set_space_alarm(&self, on: bool) -> Doing<()> {
         self.world.with(|core| core.set_space_alarm(on));
-        Box::pin(self.clone().until(move |this| (this.standing().no_space == on).then_some(())))
+        let raised = move |this: &Self| {
+            // A fault that is in force keeps it up.
+            let wanted = on || this.world.with(|core| core.faults.no_space());
+            (this.standing().no_space == wanted).then_some(())
+        };
+        Box::pin(self.clone().until(raised))
     }
 
     fn defragment(&self) -> Doing<()> {

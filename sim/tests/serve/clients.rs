@@ -19,7 +19,9 @@ fn python() -> Option<String> {
     if has.is_ok_and(|has| has.status.success()) {
         return Some(python);
     }
-    println!("skipped in part: {python} has no aetcd (pip install aetcd; TENURE_PYTHON names another Python)");
+    println!(
+        "skipped in part: {python} has no aetcd (pip install aetcd; TENURE_PYTHON names another Python)"
+    );
     None
 }
 

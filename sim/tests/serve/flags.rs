@@ -82,7 +82,12 @@ async fn health_version_and_metrics_are_on_the_clients_port() {
 async fn one_member_listens_on_all_addresses_that_are_named() {
     let serving = serve(&["--listen", "127.0.0.1:0"]).await;
     let [one, other] = serving.endpoints() else { panic!("{:?}", serving.endpoints()) };
-    etcd_client::Client::connect([one], None).await.expect("connected").put("a", "1", None).await.expect("put");
+    etcd_client::Client::connect([one], None)
+        .await
+        .expect("connected")
+        .put("a", "1", None)
+        .await
+        .expect("put");
     let mut other = etcd_client::Client::connect([other], None).await.expect("connected");
     assert_eq!(other.get("a", None).await.expect("read").count(), 1);
 }

@@ -45,7 +45,10 @@ async fn a_paused_member_takes_connections_and_answers_once_it_goes_on() {
     control(&serving, "/members/m2/pause", Some("")).await;
     let serializable = GetOptions::new().with_serializable();
     let mut asked = Box::pin(waiting.get("a", Some(serializable)));
-    assert!(timeout(Duration::from_millis(500), &mut asked).await.is_err(), "it answered while it stood still");
+    assert!(
+        timeout(Duration::from_millis(500), &mut asked).await.is_err(),
+        "it answered while it stood still"
+    );
     TcpStream::connect(endpoint.trim_start_matches("http://")).await.expect("its kernel takes connections");
     control(&serving, "/members/m2/resume", Some("")).await;
     timeout(SOON, asked).await.expect("soon").expect("it goes on");
@@ -114,6 +117,8 @@ async fn what_the_control_service_cannot_do_it_says_in_a_line() {
         ("/members/m0/dance", "", 404, "pause, resume, kill and start"),
         ("/links/cut", "{}", 400, "give \"from\" and \"to\""),
         ("/faults", "{\"kind\": \"flood\"}", 400, "flood"),
+        ("/faults", "{\"kind\": \"crash\", \"node\": \"c0\"}", 400, "are real"),
+        ("/time/step", "{\"ms\": 9999999999999}", 400, "30 days"),
         ("/heal", "{\"fault\": 3}", 404, "there is no fault 3"),
         ("/leases/xyz/expire", "", 400, "hexadecimal"),
         ("/nothing", "", 404, "no such path"),

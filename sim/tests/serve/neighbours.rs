@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{
-    Client, Error, LeaderKey, LockOptions, ProclaimOptions, PutOptions, ResignOptions,
-};
+use etcd_client::{Client, Error, LeaderKey, LockOptions, ProclaimOptions, PutOptions, ResignOptions};
 use tenure_sim::real::{Server, ServerOptions};
 use tokio::time::timeout;
 
@@ -40,9 +38,10 @@ impl Script {
     async fn keys(&mut self, what: &str) {
         let options = etcd_client::GetOptions::new().with_prefix();
         let read = self.client.get("n/", Some(options)).await.expect("read");
-        let kvs = read.kvs().iter().map(|kv| {
-            format!("{} keys by a lease: {}", kv.value_str().unwrap_or_default(), kv.lease() != 0)
-        });
+        let kvs = read
+            .kvs()
+            .iter()
+            .map(|kv| format!("{} keys by a lease: {}", kv.value_str().unwrap_or_default(), kv.lease() != 0));
         let said = kvs.collect::<Vec<_>>().join("; ");
         self.note(what, format!("{} {said}", read.count()));
     }
@@ -82,9 +81,8 @@ impl Script {
 
         // A waiter whose lease dies.
         let mut waiter = self.client.clone();
-        let waiting = tokio::spawn(async move {
-            waiter.lock("n", Some(LockOptions::new().with_lease(other))).await
-        });
+        let waiting =
+            tokio::spawn(async move { waiter.lock("n", Some(LockOptions::new().with_lease(other))).await });
         self.until_keys(2).await;
         self.client.lease_revoke(other).await.expect("revoked");
         self.until_keys(1).await;
