@@ -37,8 +37,11 @@ async fn a_full_backend_raises_the_alarm_until_it_is_compacted_defragmented_and_
         }
     };
     assert_eq!(words(&refused), "etcdserver: mvcc: database space exceeded");
-    let listed = client.alarm(AlarmAction::Get, AlarmType::None, None).await.expect("listed");
-    assert_eq!(listed.alarms().len(), 1);
+    let raised = async || {
+        let listed = client.clone().alarm(AlarmAction::Get, AlarmType::None, None).await.expect("listed");
+        listed.alarms().len() == 1
+    };
+    until("an alarm at every member", async || raised().await && raised().await && raised().await).await;
     let refused = client.put("tiny", "", None).await.expect_err("the alarm is on");
     assert_eq!(words(&refused), "etcdserver: mvcc: database space exceeded");
 

@@ -12,7 +12,7 @@ use tenure::kv::{
 };
 use tenure::wire::{Wire, WireWatch};
 
-use super::super::{Timed, convert};
+use super::super::Timed;
 
 /// What the session of a caller without a lease lives.
 const DEFAULT_TTL_S: i64 = 60;
@@ -51,8 +51,9 @@ impl Recipes {
         Self { wire, timed }
     }
 
+    /// What etcd refuses reaches the caller without its code, as an error of the server's own client.
     async fn call(&self, request: Request) -> Result<Response> {
-        self.wire.call(request).await.map_err(convert::status)
+        self.wire.call(request).await.map_err(|status| unknown(&status.message))
     }
 
     /// The lease to use: the caller's, or one of the server's making.
