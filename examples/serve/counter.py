@@ -80,11 +80,11 @@ async def increment(etcd, mark):
     """Adds one, once, if the lock is still held when that is committed."""
     key, token, lease, renewing = await lock(etcd)
     found = await etcd.ask(lambda member: member.get(b"counter"))
-    value, modified = (int(found.value), found.mod_revision) if found else (0, 0)
+    value = int(found.value) if found else 0
 
     async def commit(member):
         tx = member.transactions
-        still = [tx.create(key) == token, tx.mod(b"counter") == modified, tx.create(mark) == 0]
+        still = [tx.create(key) == token, tx.create(mark) == 0]
         puts = [tx.put(b"counter", str(value + 1).encode()), tx.put(mark, str(token).encode())]
         await member.transaction(still, puts, [])
 

@@ -19,12 +19,11 @@ if [ -n "${ETCD_LOCK_KEY-}" ]; then
     mark=$1
     token=$(etcdctl get "$ETCD_LOCK_KEY" -w fields | field CreateRevision)
     [ -n "$token" ] || exit 1
+    # Read after the grant, so nobody else can have written since, if the key is still there when this is committed.
     read=$(etcdctl get counter -w fields) || exit 1
     value=$(echo "$read" | field Value)
-    modified=$(echo "$read" | field ModRevision)
     etcdctl txn <<END | grep -q '^SUCCESS'
 create("$ETCD_LOCK_KEY") = "$token"
-mod("counter") = "${modified:-0}"
 create("$mark") = "0"
 
 put counter $((${value:-0} + 1))
