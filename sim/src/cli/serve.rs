@@ -14,8 +14,7 @@ Examples:
   tenure serve --members 3 --faults swarm --speed 10     everything goes wrong, ten times as fast
   tenure serve --members 3 --faults swarm --print-plan   what would go wrong, and when
   tenure serve --members 3 --control 127.0.0.1:2300      a cluster that a test breaks as it likes:
-      curl -XPOST 127.0.0.1:2300/members/m1/pause
-  export ETCDCTL_ENDPOINTS=$(tenure serve --members 3 ..)   the first line it prints is the endpoints";
+      curl -XPOST 127.0.0.1:2300/members/m1/pause";
 
 /// Serves a simulated etcd on real ports, for tests in any language.
 ///

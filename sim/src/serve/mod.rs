@@ -53,6 +53,7 @@ impl Serving {
     /// # Errors
     /// One line if an option is wrong, or an address cannot be listened on.
     pub async fn start(options: &ServeOptions) -> Result<Self, BadInput> {
+        options.check()?;
         let mut source = FaultSource::of(options)?;
         let tls = tls::acceptor(&options.etcd)?;
         let log = Arc::new(Log::to(options.chaos.log.as_deref())?);

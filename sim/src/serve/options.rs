@@ -118,6 +118,17 @@ impl ServeOptions {
         parsed.map(|alone| alone.options).map_err(|error| BadInput(error.to_string()))
     }
 
+    /// What clap cannot tell.
+    pub(super) fn check(&self) -> Result<(), BadInput> {
+        let EtcdFlags { heartbeat_interval, election_timeout, .. } = self.etcd;
+        if election_timeout < 5 * heartbeat_interval {
+            return Err(BadInput(format!(
+                "--election-timeout: {election_timeout} is less than 5 times --heartbeat-interval, {heartbeat_interval}"
+            )));
+        }
+        Ok(())
+    }
+
     /// Where each member listens.
     pub(super) fn addresses(&self) -> Result<Vec<Vec<SocketAddr>>, BadInput> {
         let places = (self.members + self.spares) as usize;
