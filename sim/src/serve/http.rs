@@ -2,7 +2,7 @@
 //! read.
 
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
+use super::log::Log;
 use super::place::Place;
 
 /// The paths.
@@ -51,12 +52,12 @@ async fn version(State(place): State<Place>) -> Response {
     json(StatusCode::OK, &said)
 }
 
-/// A metric, its type, what it says, and its value.
-struct Metric(&'static str, &'static str, &'static str, f64);
+/// A metric: its type, its name, what it says, and its value.
+type Metric = (&'static str, &'static str, &'static str, f64);
 
 async fn metrics(State(place): State<Place>) -> Response {
     let mut text = String::new();
-    for Metric(name, kind, help, value) in all(&place) {
+    for (kind, name, help, value) in of_member(&place).into_iter().chain(of_log(&place.log)) {
         // A string takes all that is written to it.
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
     }
@@ -67,128 +68,41 @@ async fn metrics(State(place): State<Place>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-fn all(place: &Place) -> Vec<Metric> {
-    let log = &place.log;
-    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
+/// What the member is like now.
+#[rustfmt::skip]
+fn of_member(place: &Place) -> Vec<Metric> {
     let flag = |on: bool| f64::from(u8::from(on));
     place.world.with(|core| {
         let member = &core.members[place.member];
-        let store = &member.store;
+        let (store, space) = (&member.store, &core.space);
         vec![
-            Metric(
-                "etcd_server_has_leader",
-                "gauge",
-                "Whether or not a leader exists.",
-                flag(member.leader.is_some()),
-            ),
-            Metric(
-                "etcd_server_is_leader",
-                "gauge",
-                "Whether or not this member is a leader.",
-                flag(member.leads()),
-            ),
-            Metric(
-                "etcd_server_is_learner",
-                "gauge",
-                "Whether or not this member is a learner.",
-                flag(member.is_learner()),
-            ),
-            Metric(
-                "etcd_server_leader_changes_seen_total",
-                "counter",
-                "The number of leader changes seen.",
-                count(&log.leader_changes),
-            ),
-            Metric(
-                "etcd_server_proposals_committed_total",
-                "gauge",
-                "The total number of consensus proposals committed.",
-                member.commit as f64,
-            ),
-            Metric(
-                "etcd_server_proposals_applied_total",
-                "gauge",
-                "The total number of consensus proposals applied.",
-                member.applied as f64,
-            ),
-            Metric(
-                "etcd_server_proposals_pending",
-                "gauge",
-                "The current number of pending proposals to commit.",
-                member.proposals.len() as f64,
-            ),
-            Metric(
-                "etcd_mvcc_db_total_size_in_bytes",
-                "gauge",
-                "Total size of the underlying database physically allocated in bytes.",
-                core.space.file_bytes as f64,
-            ),
-            Metric(
-                "etcd_mvcc_db_total_size_in_use_in_bytes",
-                "gauge",
-                "Total size of the underlying database logically in use in bytes.",
-                core.space.in_use_bytes as f64,
-            ),
-            Metric(
-                "etcd_server_quota_backend_bytes",
-                "gauge",
-                "Current backend storage quota size in bytes.",
-                core.config.quota_bytes as f64,
-            ),
-            Metric(
-                "etcd_mvcc_put_total",
-                "counter",
-                "Total number of puts seen by this member.",
-                count(&log.puts),
-            ),
-            Metric(
-                "etcd_mvcc_delete_total",
-                "counter",
-                "Total number of deletes seen by this member.",
-                count(&log.deletes),
-            ),
-            Metric(
-                "etcd_debugging_mvcc_keys_total",
-                "gauge",
-                "Total number of keys.",
-                store.keys().count() as f64,
-            ),
-            Metric(
-                "etcd_debugging_mvcc_current_revision",
-                "gauge",
-                "The current revision of store.",
-                store.revision() as f64,
-            ),
-            Metric(
-                "etcd_debugging_mvcc_compact_revision",
-                "gauge",
-                "The revision of the last compaction in store.",
-                store.compact_revision() as f64,
-            ),
-            Metric(
-                "etcd_debugging_mvcc_watcher_total",
-                "gauge",
-                "Total number of watchers.",
-                member.hub.ids().count() as f64,
-            ),
-            Metric(
-                "etcd_debugging_lease_granted_total",
-                "counter",
-                "The total number of granted leases.",
-                count(&log.leases_granted),
-            ),
-            Metric(
-                "etcd_debugging_lease_revoked_total",
-                "counter",
-                "The total number of revoked leases.",
-                count(&log.leases_revoked),
-            ),
-            Metric(
-                "etcd_debugging_server_lease_expired_total",
-                "counter",
-                "The total number of expired leases.",
-                count(&log.leases_expired),
-            ),
+            ("gauge", "etcd_server_has_leader", "Whether or not a leader exists.", flag(member.leader.is_some())),
+            ("gauge", "etcd_server_is_leader", "Whether or not this member is a leader.", flag(member.leads())),
+            ("gauge", "etcd_server_is_learner", "Whether or not this member is a learner.", flag(member.is_learner())),
+            ("gauge", "etcd_server_proposals_committed_total", "Consensus proposals committed.", member.commit as f64),
+            ("gauge", "etcd_server_proposals_applied_total", "Consensus proposals applied.", member.applied as f64),
+            ("gauge", "etcd_server_proposals_pending", "Pending proposals to commit.", member.proposals.len() as f64),
+            ("gauge", "etcd_server_quota_backend_bytes", "Backend storage quota.", core.config.quota_bytes as f64),
+            ("gauge", "etcd_mvcc_db_total_size_in_bytes", "Database size, allocated.", space.file_bytes as f64),
+            ("gauge", "etcd_mvcc_db_total_size_in_use_in_bytes", "Database size, in use.", space.in_use_bytes as f64),
+            ("gauge", "etcd_debugging_mvcc_keys_total", "Total number of keys.", store.keys().count() as f64),
+            ("gauge", "etcd_debugging_mvcc_current_revision", "The current revision.", store.revision() as f64),
+            ("gauge", "etcd_debugging_mvcc_compact_revision", "The last compaction.", store.compact_revision() as f64),
+            ("gauge", "etcd_debugging_mvcc_watcher_total", "Total number of watchers.", member.hub.ids().count() as f64),
         ]
     })
+}
+
+/// What has happened so far.
+#[rustfmt::skip]
+fn of_log(log: &Log) -> Vec<Metric> {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+    vec![
+        ("counter", "etcd_server_leader_changes_seen_total", "Leader changes seen.", count(&log.leader_changes)),
+        ("counter", "etcd_mvcc_put_total", "Total number of puts seen.", count(&log.puts)),
+        ("counter", "etcd_mvcc_delete_total", "Total number of deletes seen.", count(&log.deletes)),
+        ("counter", "etcd_debugging_lease_granted_total", "Granted leases.", count(&log.leases_granted)),
+        ("counter", "etcd_debugging_lease_revoked_total", "Revoked leases.", count(&log.leases_revoked)),
+        ("counter", "etcd_debugging_server_lease_expired_total", "Expired leases.", count(&log.leases_expired)),
+    ]
 }

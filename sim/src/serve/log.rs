@@ -20,7 +20,6 @@ pub(super) const CONTROL: usize = 1 << 32;
 pub(super) struct Log {
     file: Option<Mutex<File>>,
     pub(super) leader_changes: AtomicU64,
-    pub(super) proposals: AtomicU64,
     pub(super) puts: AtomicU64,
     pub(super) deletes: AtomicU64,
     pub(super) leases_granted: AtomicU64,
@@ -63,7 +62,6 @@ impl Log {
             What::LeaseExpired { .. } => add(&self.leases_expired, 1),
             What::Committed { request, events, .. } => {
                 let puts = events.iter().filter(|event| event.kind == EventKind::Put).count();
-                add(&self.proposals, 1);
                 add(&self.puts, puts);
                 add(&self.deletes, events.len() - puts);
                 match **request {

@@ -176,3 +176,49 @@ fn speed(text: &str) -> Result<f64, String> {
         _ => Err("time can go from 0.01 to 1000 times as fast".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listened(flags: &[&str]) -> Result<Vec<Vec<String>>, String> {
+        let options = ServeOptions::of(flags.iter().copied()).map_err(|error| error.to_string())?;
+        let each = options.addresses().map_err(|error| error.to_string())?;
+        Ok(each.iter().map(|place| place.iter().map(ToString::to_string).collect()).collect())
+    }
+
+    #[test]
+    fn members_take_ports_in_a_row_or_those_that_are_named() {
+        let one = listened(&["--listen", "127.0.0.1:5", "--listen", "http://localhost:7"]).expect("right");
+        assert_eq!(one, [["127.0.0.1:5", "127.0.0.1:7"]]);
+        let row = listened(&["--members", "3", "--listen", "127.0.0.1:2379"]).expect("right");
+        assert_eq!(row, [["127.0.0.1:2379"], ["127.0.0.1:2380"], ["127.0.0.1:2381"]]);
+        let free = listened(&["--members", "3", "--listen", "127.0.0.1:0"]).expect("right");
+        assert_eq!(free, [["127.0.0.1:0"]; 3]);
+        let named = listened(&["--members", "3", "--listen", "[::1]:1,[::1]:5,[::1]:3"]).expect("right");
+        assert_eq!(named, [["[::1]:1"], ["[::1]:5"], ["[::1]:3"]]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_in_a_line_with_its_flag() {
+        let refused = listened(&["--members", "3", "--listen", "127.0.0.1:1,127.0.0.1:2"]).expect_err("two");
+        assert_eq!(refused, "--listen: 2 addresses for 3 members and spares; give one, or one for each");
+        let refused = listened(&["--members", "3", "--listen", "127.0.0.1:65534"]).expect_err("no ports");
+        assert_eq!(refused, "--listen: there are not enough ports after 127.0.0.1:65534");
+        for (flag, value, said) in [
+            ("--members", "4", "there can be 1, 3 or 5 members"),
+            ("--speed", "0", "time can go from 0.01 to 1000 times as fast"),
+            ("--listen", "here", "an address is an IP and a port"),
+            ("--version", "2.0.0", "3.4"),
+        ] {
+            let refused = listened(&[flag, value]).expect_err("wrong");
+            assert!(refused.contains(flag.trim_start_matches('-')) && refused.contains(said), "{refused}");
+        }
+        let fast = ServeOptions::of(["--election-timeout", "400"]).expect("read").check();
+        assert!(
+            fast.expect_err("too fast")
+                .to_string()
+                .starts_with("--election-timeout: 400 is less than 5 times")
+        );
+    }
+}

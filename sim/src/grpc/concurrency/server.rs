@@ -1,10 +1,11 @@
 //! The two services as tonic takes them: what its generator would write.
 
 use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use prost::Message;
 use tonic::body::Body;
 use tonic::codegen::http;
@@ -16,73 +17,53 @@ use super::recipes::{Recipes, Result};
 type HttpRequest = http::Request<Body>;
 type HttpResponse = http::Response<Body>;
 
-/// `v3lockpb.Lock`
-#[derive(Clone)]
-pub(in super::super) struct LockServer {
+/// One of the two, before the recipes.
+pub(in super::super) struct Server<M> {
     recipes: Recipes,
+    methods: PhantomData<fn() -> M>,
 }
+
+/// `v3lockpb.Lock`
+pub(in super::super) type LockServer = Server<Lock>;
 
 /// `v3electionpb.Election`
-#[derive(Clone)]
-pub(in super::super) struct ElectionServer {
-    recipes: Recipes,
+pub(in super::super) type ElectionServer = Server<Election>;
+
+/// The methods of `v3lockpb.Lock`.
+pub(in super::super) enum Lock {}
+
+/// The methods of `v3electionpb.Election`.
+pub(in super::super) enum Election {}
+
+/// A service's methods, by their paths.
+pub(in super::super) trait Methods: 'static {
+    const NAME: &'static str;
+
+    fn answer(recipes: Recipes, request: HttpRequest) -> BoxFuture<'static, HttpResponse>;
 }
 
-impl LockServer {
-    pub(in super::super) fn new(recipes: Recipes) -> Self {
-        Self { recipes }
-    }
-}
-
-impl ElectionServer {
-    pub(in super::super) fn new(recipes: Recipes) -> Self {
-        Self { recipes }
-    }
-}
-
-impl NamedService for LockServer {
+impl Methods for Lock {
     const NAME: &'static str = "v3lockpb.Lock";
-}
 
-impl NamedService for ElectionServer {
-    const NAME: &'static str = "v3electionpb.Election";
-}
-
-impl tower::Service<HttpRequest> for LockServer {
-    type Response = HttpResponse;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, std::result::Result<HttpResponse, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: HttpRequest) -> Self::Future {
-        let recipes = self.recipes.clone();
+    fn answer(recipes: Recipes, request: HttpRequest) -> BoxFuture<'static, HttpResponse> {
         Box::pin(async move {
-            Ok(match request.uri().path() {
-                "/v3lockpb.Lock/Lock" => unary(request, |message| recipes.clone().lock(message)).await,
-                "/v3lockpb.Lock/Unlock" => unary(request, |message| recipes.clone().unlock(message)).await,
+            let recipes = || recipes.clone();
+            match request.uri().path() {
+                "/v3lockpb.Lock/Lock" => unary(request, |message| recipes().lock(message)).await,
+                "/v3lockpb.Lock/Unlock" => unary(request, |message| recipes().unlock(message)).await,
                 _ => no_such_method(),
-            })
+            }
         })
     }
 }
 
-impl tower::Service<HttpRequest> for ElectionServer {
-    type Response = HttpResponse;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, std::result::Result<HttpResponse, Infallible>>;
+impl Methods for Election {
+    const NAME: &'static str = "v3electionpb.Election";
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: HttpRequest) -> Self::Future {
-        let recipes = self.recipes.clone();
+    fn answer(recipes: Recipes, request: HttpRequest) -> BoxFuture<'static, HttpResponse> {
         Box::pin(async move {
             let recipes = || recipes.clone();
-            Ok(match request.uri().path() {
+            match request.uri().path() {
                 "/v3electionpb.Election/Campaign" => {
                     unary(request, |message| recipes().campaign(message)).await
                 }
@@ -95,8 +76,38 @@ impl tower::Service<HttpRequest> for ElectionServer {
                     streaming(request, |message| recipes().observe(message)).await
                 }
                 _ => no_such_method(),
-            })
+            }
         })
+    }
+}
+
+impl<M> Server<M> {
+    pub(in super::super) fn new(recipes: Recipes) -> Self {
+        Self { recipes, methods: PhantomData }
+    }
+}
+
+impl<M> Clone for Server<M> {
+    fn clone(&self) -> Self {
+        Self::new(self.recipes.clone())
+    }
+}
+
+impl<M: Methods> NamedService for Server<M> {
+    const NAME: &'static str = M::NAME;
+}
+
+impl<M: Methods> tower::Service<HttpRequest> for Server<M> {
+    type Response = HttpResponse;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, std::result::Result<HttpResponse, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest) -> Self::Future {
+        M::answer(self.recipes.clone(), request).map(Ok).boxed()
     }
 }
 
