@@ -8,8 +8,8 @@ use std::time::Instant;
 use tenure::kv::{Compare, CompareOp, Op, Put, Range, Request, SortOrder, SortTarget, Txn, WatchRequest};
 use tenure::wire::Wire;
 use tenure::{TokioRuntime, grpc_wire};
+use tenure_sim::conform::SingleWire;
 use tenure_sim::grpc::channel;
-use tenure_sim::serve::SingleWire;
 use tenure_sim::store::{Single, SingleConfig, Store, StoreConfig};
 
 const ROUNDS: u32 = 20_000;

@@ -7,10 +7,9 @@ use clap::ValueEnum;
 use tenure::kv::{DeleteRange, Op, Put, Range, Request, Txn};
 use tenure::wire::Wire;
 use tenure::{Runtime, TokioRuntime, grpc_wire};
-use tenure_sim::conform::{Cases, ConformOptions, ConformOutcome, compare, run};
+use tenure_sim::conform::{Cases, ConformOptions, ConformOutcome, SingleWire, compare, run};
 use tenure_sim::grpc::channel;
 use tenure_sim::real::{Server, ServerOptions};
-use tenure_sim::serve::SingleWire;
 use tenure_sim::store::{EtcdVersion, Planted, SingleConfig, Store, StoreConfig};
 
 fn against_itself(cases: Cases) -> ConformOutcome {

@@ -271,8 +271,8 @@ fn etcdctl_sees_no_difference_between_the_simulated_server_and_a_real_one() {
             .enable_all()
             .build()
             .expect("a runtime");
-        let listen = "127.0.0.1:0".parse().expect("an address");
-        let options = ServeOptions { listen, etcd_version };
+        let version = etcd_version.to_string();
+        let options = ServeOptions::of(["--listen", "127.0.0.1:0", "--version", &version]).expect("options");
         let serving = runtime.block_on(Serving::start(&options)).expect("it serves");
         let mut ours = Session::new(serving.endpoint());
         script(&mut ours);

@@ -33,6 +33,9 @@ pub(crate) struct Asker {
     pub(crate) double: bool,
 }
 
+/// To a client outside: its connection breaks in place of the answer.
+pub(crate) const ANSWER_LOST: &str = "the answer was lost";
+
 /// After a heal TCP takes up to this long to send again.
 const RETRANSMIT_MAX_MS: u64 = 400;
 
@@ -144,7 +147,11 @@ impl Core {
             && happens(self.draws.link(self.now_ns, member, self.members.len() + asker.client), lossy)
         {
             let lost = What::Network { call: asker.call, did: "answer lost" };
-            return self.record(Node::Client(asker.client as u32), lost);
+            self.record(Node::Client(asker.client as u32), lost);
+            if self.config.clients_outside {
+                self.carry_answer(member, asker, Err(unavailable(ANSWER_LOST, true)));
+            }
+            return;
         }
         self.carry_answer(member, asker, outcome);
     }

@@ -29,6 +29,15 @@ pub struct ClusterConfig {
     /// At least so many applied entries stay in a leader's log, twice as many at most: etcd's `--snapshot-count` and
     /// `--snapshot-catchup-entries` in one.
     pub catch_up_entries: usize,
+    /// Operations in one list of a transaction at most: etcd's `--max-txn-ops`.
+    pub max_txn_ops: usize,
+    /// Bytes of one request at most: etcd's `--max-request-bytes`.
+    pub max_request_bytes: usize,
+    /// Bytes of a member's backend at most, 0 for no limit: etcd's `--quota-backend-bytes`.
+    pub quota_bytes: u64,
+    /// Clients are outside, behind sockets: what a link does to their bytes is done there, and here every message between a
+    /// client and a member arrives at once.
+    pub clients_outside: bool,
     /// A wrong behaviour, put in on purpose: a scenario's checks must find it.
     pub planted: Option<Planted>,
 }
@@ -110,6 +119,10 @@ impl Default for ClusterConfig {
             client_delay_us: Span { min: 100, max: 800 },
             disk_us: Span { min: 50, max: 500 },
             catch_up_entries: 5_000,
+            max_txn_ops: 128,
+            max_request_bytes: 1_572_864,
+            quota_bytes: 0,
+            clients_outside: false,
             planted: None,
         }
     }

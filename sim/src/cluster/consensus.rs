@@ -313,6 +313,8 @@ impl Core {
         Store::new(StoreConfig {
             version: self.config.version,
             min_lease_ttl_s: min_lease_ttl_s(self.config.election_timeout_ms),
+            max_txn_ops: self.config.max_txn_ops,
+            max_request_bytes: self.config.max_request_bytes,
             ..StoreConfig::default()
         })
     }

@@ -16,7 +16,9 @@ use super::faults::ActiveFaults;
 use super::links::Links;
 use super::member::Member;
 use super::membership::Operator;
+use super::outside::Space;
 use super::peer::Committed;
+use super::planned::Planner;
 use super::watch::Watch;
 use super::world::PumpState;
 use crate::history::{Recorder, What};
@@ -43,6 +45,10 @@ pub(crate) struct Core {
     pub(crate) committed: Vec<Committed>,
     pub(crate) faults: ActiveFaults,
     pub(crate) operator: Operator,
+    /// Where the faults of rounds come from, and how many there were.
+    pub(crate) planner: Option<Planner>,
+    pub(crate) planned: usize,
+    pub(crate) space: Space,
     pub(crate) effects: Vec<Effect>,
     pub(crate) pump: PumpState,
     pub(crate) finished: bool,
@@ -63,13 +69,15 @@ pub(crate) const MS: u64 = 1_000_000;
 impl Core {
     pub(crate) fn new(seed: u64, config: ClusterConfig, recorder: Recorder, now_ns: u64) -> Self {
         let count = (config.members.max(1) + config.spares) as usize;
+        let links = Links::new(count);
+        let links = if config.clients_outside { links.outside_from(count) } else { links };
         let mut core = Self {
             now_ns,
             recorder,
             agenda: Agenda::default(),
             bound: Bound::default(),
             draws: Draws::new(Streams::new(seed), count),
-            links: Links::new(count),
+            links,
             members: Vec::with_capacity(count),
             clients: Vec::new(),
             timers: Timers::default(),
@@ -79,6 +87,9 @@ impl Core {
             committed: Vec::new(),
             faults: ActiveFaults::default(),
             operator: Operator::of(config.members.max(1) as usize),
+            planner: None,
+            planned: 0,
+            space: Space::default(),
             effects: Vec::new(),
             pump: PumpState::default(),
             finished: false,
@@ -206,6 +217,9 @@ impl Core {
                 }
             }
             Event::Flap { index, generation } => self.flap(index, generation),
+            Event::FaultBegins { index, fault } => self.inject(index, &fault),
+            Event::FaultEnds { index, fault } => self.heal(index, &fault),
+            Event::NextRound { at_ns } => self.plan_round(at_ns),
         }
     }
 

@@ -317,8 +317,13 @@ impl Core {
             .filter(|&to| self.members[to].runs() && self.links.is_open(leader, to));
         let furthest = reached.max_by_key(|&to| self.members[leader].progress[to].matched);
         if let Some(to) = furthest {
-            let term = self.members[leader].term;
-            self.send_peer(leader, to, PeerMessage::TimeoutNow { term });
+            self.hand_over(leader, to);
         }
+    }
+
+    /// A leader tells another to stand at once.
+    pub(crate) fn hand_over(&mut self, leader: usize, to: usize) {
+        let term = self.members[leader].term;
+        self.send_peer(leader, to, PeerMessage::TimeoutNow { term });
     }
 }

@@ -8,6 +8,7 @@ use tenure::kv::Request;
 
 use super::peer::PeerMessage;
 use super::wire::Outcome;
+use crate::fault::Fault;
 
 /// Something that happens at one instant.
 #[derive(Clone, Debug)]
@@ -35,6 +36,12 @@ pub(crate) enum Event {
     Local { member: usize, boot: u32, what: Local },
     /// A flapping link changes its state.
     Flap { index: usize, generation: u32 },
+    /// A fault of a round begins.
+    FaultBegins { index: usize, fault: Arc<Fault> },
+    /// A fault of a round ends.
+    FaultEnds { index: usize, fault: Arc<Fault> },
+    /// The next round of faults begins.
+    NextRound { at_ns: u64 },
 }
 
 /// A request under way to a member, or at it.
@@ -111,7 +118,10 @@ impl Event {
             | Self::WatchTold { .. }
             | Self::WatchBreaks { .. }
             | Self::Operator
-            | Self::Flap { .. } => None,
+            | Self::Flap { .. }
+            | Self::FaultBegins { .. }
+            | Self::FaultEnds { .. }
+            | Self::NextRound { .. } => None,
         }
     }
 }

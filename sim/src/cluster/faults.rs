@@ -358,7 +358,7 @@ impl Core {
     }
 
     /// The history up to `keep` revisions before the present one goes.
-    fn compact(&mut self, keep: u64) {
+    pub(crate) fn compact(&mut self, keep: u64) {
         let Some(leader) = self.newest_leader() else { return };
         let revision = self.members[leader].store.revision() - keep.cast_signed();
         if revision > self.members[leader].store.compact_revision() {

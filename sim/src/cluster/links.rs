@@ -38,6 +38,8 @@ pub(crate) enum Passage {
 #[derive(Debug)]
 pub(crate) struct Links {
     from_to: Vec<Vec<Link>>,
+    /// From this number on nodes are behind sockets, which do to their bytes what these links say.
+    outside_from: usize,
 }
 
 /// From this loss on no row of heartbeats gets through within an election timeout.
@@ -46,7 +48,13 @@ const DEAF_PER_MILLE: u32 = 800;
 impl Links {
     /// Links among `nodes` nodes, all in order.
     pub(crate) fn new(nodes: usize) -> Self {
-        Self { from_to: vec![vec![Link::default(); nodes]; nodes] }
+        Self { from_to: vec![vec![Link::default(); nodes]; nodes], outside_from: usize::MAX }
+    }
+
+    /// Those numbered from `first` on are behind sockets.
+    pub(crate) fn outside_from(mut self, first: usize) -> Self {
+        self.outside_from = first;
+        self
     }
 
     /// Makes room for one node more.
@@ -63,6 +71,11 @@ impl Links {
         self.from_to.get_mut(from)?.get_mut(to)
     }
 
+    /// The present state of one link, both of whose ends there are.
+    pub(crate) fn state(&self, from: usize, to: usize) -> &Link {
+        &self.from_to[from][to]
+    }
+
     /// Whether anything passes.
     pub(crate) fn is_open(&self, from: usize, to: usize) -> bool {
         self.from_to[from][to].cuts == 0
@@ -76,6 +89,9 @@ impl Links {
 
     /// Draws what becomes of one message.
     pub(crate) fn pass(&self, from: usize, to: usize, delay_us: Span, rng: &mut Generator) -> Passage {
+        if from.max(to) >= self.outside_from {
+            return Passage::Arrives(0);
+        }
         let link = &self.from_to[from][to];
         if link.cuts > 0 {
             return Passage::Cut;

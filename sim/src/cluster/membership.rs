@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use super::core::{Core, MS};
 use super::event::{Event, Local};
 use super::member::{Member, Progress};
+use super::outside::Refusal;
 use super::peer::{Committed, Payload, PeerMessage};
 use crate::history::What;
 use crate::node::Node;
@@ -44,7 +45,7 @@ impl Membership {
     }
 
     /// Which server is at this place, if it is a member.
-    fn server_at(&self, member: usize) -> Option<u32> {
+    pub(crate) fn server_at(&self, member: usize) -> Option<u32> {
         self.contains(member).then(|| self.servers.get(member).copied().unwrap_or(0))
     }
 
@@ -172,7 +173,8 @@ impl Core {
                 self.join(member);
             }
         } else if let Some(leader) = self.newest_leader().filter(|&leader| self.members[leader].runs()) {
-            self.ask_for_change(leader, want);
+            // Refused, it is asked for again.
+            let _ = self.ask_for_change(leader, want);
         }
         if !self.operator.wants.is_empty() {
             self.schedule(OPERATOR_NS, Event::Operator);
@@ -181,12 +183,12 @@ impl Core {
 
     /// etcd refuses a change while another is not applied yet, and one that could cost the quorum
     /// (`--strict-reconfig-check`, `mayAddMember` and `mayRemoveMember`); then the operator asks again.
-    fn ask_for_change(&mut self, leader: usize, want: Want) {
+    pub(crate) fn ask_for_change(&mut self, leader: usize, want: Want) -> Result<(), Refusal> {
         let member = &self.members[leader];
         let pending =
             member.log[member.applied..].iter().any(|entry| matches!(entry.payload, Payload::Change(_)));
         if pending || !member.promoted {
-            return;
+            return Err(Refusal::Pending);
         }
         let reached = |other: usize| {
             other == leader
@@ -197,10 +199,13 @@ impl Core {
         let voters: Vec<usize> = (0..self.members.len()).filter(|&other| member.peers.votes(other)).collect();
         if matches!(want, Want::Remove(place) if place == leader) && voters.len() == 2 {
             // Were it removed and ended before the other knows, nobody could ever lead again: an operator has it hand over first.
-            return self.transfer_leadership();
+            self.transfer_leadership();
+            return Err(Refusal::LastLeader);
         }
         let change = match want {
-            Want::Add(_) | Want::AddLearner(_) if !voters.iter().all(|&voter| reached(voter)) => return,
+            Want::Add(_) | Want::AddLearner(_) if !voters.iter().all(|&voter| reached(voter)) => {
+                return Err(Refusal::Unhealthy);
+            }
             // It is another server than any that was at that place.
             Want::Add(place) => Change::AddVoter(place, self.members[place].server + 1),
             Want::AddLearner(place) => Change::AddLearner(place, self.members[place].server + 1),
@@ -208,7 +213,7 @@ impl Core {
                 // It must have nine tenths of the leader's log (`isLearnerReady`).
                 let ready = member.progress[place].matched * 10 >= member.log.len() * 9;
                 if !ready || !reached(place) {
-                    return;
+                    return Err(Refusal::NotReady);
                 }
                 Change::Promote(place)
             }
@@ -216,12 +221,13 @@ impl Core {
                 let left = voters.iter().filter(|&&voter| voter != place);
                 let (count, up) = (left.clone().count(), left.filter(|&&voter| reached(voter)).count());
                 if count == 0 || member.peers.votes(place) && up < count / 2 + 1 {
-                    return;
+                    return Err(Refusal::Unhealthy);
                 }
                 Change::Remove(place, self.members[place].server)
             }
         };
         self.append(leader, Payload::Change(change));
+        Ok(())
     }
 
     /// A committed change is applied.

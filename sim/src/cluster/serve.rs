@@ -29,6 +29,9 @@ impl Core {
         if let Err(status) = self.members[me].store.check(request) {
             return self.answer(me, asker, Err(status));
         }
+        if let Some(refused) = self.exceeds_quota(me, request) {
+            return self.answer(me, asker, Err(refused));
+        }
         match &**request {
             Request::Range(range) if range.serializable => self.read(me, asker, request),
             Request::Txn(txn) if !is_write(request) && is_serializable(txn) => self.read(me, asker, request),
@@ -121,6 +124,10 @@ impl Core {
             self.members[me].lessor.revoked(id);
             self.release_blocked(me, id);
         }
+        if first && self.config.clients_outside {
+            let written = applied.events.iter().map(crate::store::stored_bytes).sum();
+            self.note_space(me, &proposal.request, written);
+        }
         if first {
             let what = What::Committed {
                 revision: self.members[me].store.revision(),
@@ -161,10 +168,11 @@ impl Core {
         }
     }
 
-    /// A leader brings the NOSPACE alarm to what the faults want it to be.
+    /// A leader brings the NOSPACE alarm to what faults and the quota want it to be.
     pub(crate) fn agree_on_alarm(&mut self, me: usize) {
-        if self.members[me].store.no_space() != self.faults.no_space() {
-            self.append(me, Payload::NoSpace(self.faults.no_space()));
+        let wanted = self.faults.no_space() || self.space.alarm;
+        if self.members[me].store.no_space() != wanted {
+            self.append(me, Payload::NoSpace(wanted));
         }
     }
 

@@ -17,6 +17,7 @@ use super::client::{ClientEnv, ClientProcess, ClientRuntime, Owner, Program, Sim
 use super::clock::Clock;
 use super::config::{ClientConfig, ClusterConfig, Transport};
 use super::core::Core;
+use super::live::Live;
 use super::member::MemberStatus;
 use super::wire::SimWire;
 use crate::fault::{Fault, Lasting};
@@ -34,10 +35,16 @@ pub struct World {
 }
 
 struct Shared {
-    time: TimeHandle,
-    /// Where the run's own tasks live.
-    node: NodeId,
+    time: Time,
     core: Mutex<Core>,
+}
+
+/// What a world's time goes by.
+enum Time {
+    /// madsim's virtual time. `node` is where the run's own tasks live.
+    Virtual { time: TimeHandle, node: NodeId },
+    /// The process's clock.
+    Live(Live),
 }
 
 impl World {
@@ -46,16 +53,31 @@ impl World {
         let time = TimeHandle::current();
         let core = Core::new(seed, config, recorder, elapsed_ns(&time));
         let node = Handle::current().create_node().name(Node::World.to_string()).build().id();
-        let world = Self { shared: Arc::new(Shared { time: time.clone(), node, core: Mutex::new(core) }) };
+        let shared = Shared { time: Time::Virtual { time: time.clone(), node }, core: Mutex::new(core) };
+        let world = Self { shared: Arc::new(shared) };
         let origin = time.now_instant() - time.elapsed();
         let sleep = Box::pin(madsim::time::sleep(Duration::ZERO));
-        madsim::task::spawn(Pump { world: world.clone(), origin, sleep, armed: BinaryHeap::new() });
+        madsim::task::spawn(Pump { world: world.clone(), time, origin, sleep, armed: BinaryHeap::new() });
         world
+    }
+
+    pub(crate) fn of_live(core: Core, live: Live) -> Self {
+        Self { shared: Arc::new(Shared { time: Time::Live(live), core: Mutex::new(core) }) }
+    }
+
+    pub(crate) fn live_part(&self) -> Option<&Live> {
+        match &self.shared.time {
+            Time::Virtual { .. } => None,
+            Time::Live(live) => Some(live),
+        }
     }
 
     /// True simulated time since the run's start, in nanoseconds.
     pub fn now_ns(&self) -> u64 {
-        elapsed_ns(&self.shared.time)
+        match &self.shared.time {
+            Time::Virtual { time, .. } => elapsed_ns(time),
+            Time::Live(live) => live.clock.now_ns(),
+        }
     }
 
     /// Waits until true simulated time is `at_ns`. Cancel safe.
@@ -67,7 +89,9 @@ impl World {
     /// Runs a task of the run's own, outside of all client processes, until the world ends. A task that holds a world and
     /// is spawned otherwise keeps the world's memory from being freed.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if let Some(node) = Handle::current().get_node(self.shared.node) {
+        if let Time::Virtual { node, .. } = &self.shared.time
+            && let Some(node) = Handle::current().get_node(*node)
+        {
             node.spawn(task);
         }
     }
@@ -179,8 +203,10 @@ impl World {
     /// Not cancel safe: wait for it.
     pub async fn finish(&self) {
         self.with(Core::finish);
-        Handle::current().kill(self.shared.node);
-        madsim::time::sleep(Duration::from_millis(1)).await;
+        if let Time::Virtual { node, .. } = &self.shared.time {
+            Handle::current().kill(*node);
+            madsim::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Looks at the world's state at the present time, or changes what nothing else follows from: no event is scheduled,
@@ -195,9 +221,23 @@ impl World {
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
         let (value, effects, pump) = {
             let mut core = self.shared.core.lock().unwrap_or_else(PoisonError::into_inner);
-            core.now_ns = core.now_ns.max(self.now_ns());
-            let value = work(&mut core);
-            core.settle();
+            let now_ns = self.now_ns();
+            let value = match &self.shared.time {
+                Time::Virtual { .. } => {
+                    core.now_ns = core.now_ns.max(now_ns);
+                    let value = work(&mut core);
+                    core.settle();
+                    value
+                }
+                Time::Live(live) => {
+                    core.catch_up(now_ns);
+                    let value = work(&mut core);
+                    core.settle();
+                    core.run_due();
+                    live.look_at_doors(&core);
+                    value
+                }
+            };
             core.bound.calls += 1;
             core.pump.woke |= !core.effects.is_empty();
             (value, std::mem::take(&mut core.effects), core.take_pump_waker())
@@ -220,7 +260,7 @@ fn elapsed_ns(time: &TimeHandle) -> u64 {
 impl World {
     /// Lets what is due happen, and time go on to what comes next until somebody is woken, or that is after `until_ns`.
     /// Gives whether the world is at its end, when what comes next is, whether somebody was woken, and what time it is.
-    fn stride(&self, core: &mut Core, until_ns: u64) -> (bool, Option<u64>, bool, u64) {
+    fn stride(&self, core: &mut Core, time: &TimeHandle, until_ns: u64) -> (bool, Option<u64>, bool, u64) {
         loop {
             core.pump.woke = false;
             core.run_due();
@@ -233,7 +273,7 @@ impl World {
             let goes_on = !woke && !core.finished && core.effects.is_empty();
             match next_ns {
                 Some(next_ns) if goes_on && next_ns <= until_ns => {
-                    self.shared.time.advance(Duration::from_nanos(next_ns.saturating_sub(core.now_ns)));
+                    time.advance(Duration::from_nanos(next_ns.saturating_sub(core.now_ns)));
                     core.now_ns = core.now_ns.max(self.now_ns());
                 }
                 _ => return (core.finished, next_ns, woke, core.now_ns),
@@ -253,6 +293,18 @@ pub(crate) struct PumpState {
 }
 
 impl Core {
+    /// What a pump in real time asks each time: whether the world is at its end, and when the next event is. Until then it
+    /// sleeps, unless `waker` is used.
+    pub(crate) fn next_turn(&mut self, waker: &Waker) -> (bool, Option<u64>) {
+        match &mut self.pump.waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        let next_ns = self.next_event_ns();
+        self.pump.until_ns = next_ns;
+        (self.finished, next_ns)
+    }
+
     /// The pump, if an event now comes before what it sleeps for.
     fn take_pump_waker(&mut self) -> Option<Waker> {
         let next_ns = self.agenda.next_at_ns();
@@ -274,6 +326,7 @@ const STRIDE_NS: u64 = 1_000_000;
 /// it keeps in mind which it has set and sets none twice.
 struct Pump {
     world: World,
+    time: TimeHandle,
     #[allow(clippy::disallowed_types, reason = "madsim's simulated clock has this type")]
     origin: madsim::time::Instant,
     sleep: Pin<Box<Sleep>>,
@@ -292,15 +345,14 @@ impl Future for Pump {
                     Some(known) => known.clone_from(cx.waker()),
                     none => *none = Some(cx.waker().clone()),
                 }
-                this.world.stride(core, began_ns + STRIDE_NS)
+                this.world.stride(core, &this.time, began_ns + STRIDE_NS)
             });
             if finished {
                 return Poll::Ready(());
             }
             let Some(next_ns) = next_ns else { return Poll::Pending };
             if !woke && next_ns <= began_ns + STRIDE_NS {
-                let time = &this.world.shared.time;
-                time.advance(Duration::from_nanos(next_ns.saturating_sub(now_ns)));
+                this.time.advance(Duration::from_nanos(next_ns.saturating_sub(now_ns)));
                 continue;
             }
             while this.armed.peek().is_some_and(|Reverse(armed_ns)| *armed_ns <= now_ns) {

@@ -12,6 +12,7 @@ mod run;
 mod script;
 mod show;
 mod shrink;
+mod single_wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +29,7 @@ pub use play::Difference;
 #[cfg(unix)]
 pub use run::{ConformOptions, run};
 pub use script::Step;
+pub use single_wire::SingleWire;
 
 use crate::store::{EtcdVersion, Planted, SingleConfig, StoreConfig, UnknownVersion};
 use play::Bench;

@@ -1,9 +1,9 @@
 //! etcd's messages as a server takes and gives them, to and from [`tenure::kv`].
 
 use etcd_client::proto::{
-    PbCompare, PbDeleteRequest, PbDeleteResponse, PbEvent, PbKeyValue, PbPutRequest, PbPutResponse,
-    PbRangeRequest, PbRangeResponse, PbResponseHeader, PbResponseOp, PbTargetUnion, PbTxnOpRequest,
-    PbTxnOpResponse, PbTxnRequest, PbTxnRequestOp, PbTxnResponse, PbWatchResponse,
+    PbCompare, PbDeleteRequest, PbDeleteResponse, PbEvent, PbKeyValue, PbLeaderResponse, PbPutRequest,
+    PbPutResponse, PbRangeRequest, PbRangeResponse, PbResponseHeader, PbResponseOp, PbTargetUnion,
+    PbTxnOpRequest, PbTxnOpResponse, PbTxnRequest, PbTxnRequestOp, PbTxnResponse, PbWatchResponse,
 };
 use tenure::Code;
 use tenure::kv::{
@@ -199,6 +199,11 @@ pub(super) fn txn_response(response: TxnResponse) -> PbTxnResponse {
         succeeded: response.succeeded,
         responses: response.responses.into_iter().map(op).collect(),
     }
+}
+
+/// What an observer of an election is told.
+pub(super) fn leader_response(of: Header, kv: KeyValue) -> PbLeaderResponse {
+    PbLeaderResponse { header: header(of), kv: Some(key_value(kv)) }
 }
 
 /// A message of the watch `watch_id`.

@@ -115,6 +115,7 @@ fn cluster_config(plan: &Plan, planted: Option<&Planted>) -> Result<ClusterConfi
         disk_us: spec.disk_us.into(),
         catch_up_entries: usize::try_from(spec.catch_up_entries).unwrap_or(usize::MAX),
         planted: planted.and_then(Planted::cluster),
+        ..ClusterConfig::default()
     })
 }
 

@@ -36,6 +36,14 @@ pub fn load() -> Result<Vec<Scenario>, BadInput> {
     BUILT_IN.iter().map(|(name, text)| parse(&format!("scenarios/{name}.toml"), name, text)).collect()
 }
 
+/// Reads a scenario from its text. `origin` is how errors call it.
+///
+/// # Errors
+/// One line if it is not a right one.
+pub fn read(origin: &str, name: &str, text: &str) -> Result<Scenario, BadInput> {
+    parse(origin, name, text)
+}
+
 /// Finds a scenario by its built-in name, or reads it from the file of that path.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use load::{BUILT_IN, NEW, find, load, rates, rates_file};
+pub use load::{BUILT_IN, NEW, find, load, rates, rates_file, read};
 pub(crate) use parse::place;
 pub use schema::schema;
 pub(crate) use validate::validate_own;

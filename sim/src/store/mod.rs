@@ -22,6 +22,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tenure::kv::{Event, EventKind, Header, KeyValue, Range, Request, Response, WatchRequest};
 use tenure::wire::Status;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 pub use lease::{LeaseEntry, Lessor, MAX_TTL_S, Renewal};
 pub use planted::Planted;
@@ -205,6 +206,32 @@ impl Store {
             Request::LeaseRevoke { id } => self.lease_revoke(*id),
             _ => Applied { result: self.read(request), events: Vec::new() },
         }
+    }
+
+    /// What a request needs of a backend's space, as etcd counts it before it proposes (`costPut`, `costTxn` and
+    /// `leaseOverhead` in `storage/quota.go`); `None` if it needs none.
+    pub fn space_cost(&self, request: &Request) -> Option<u64> {
+        check::needs_space(request, self.config.version).then(|| size::space_cost(request))
+    }
+
+    /// A hash of what is held up to a revision: equal stores have equal ones, on every machine.
+    pub fn hash_at(&self, revision: i64) -> u32 {
+        let older = self.live.values().filter(|kv| kv.mod_revision < self.log_start);
+        let changed = self.log.iter().flat_map(|changes| changes.iter()).map(|change| &change.kv);
+        let held = older.chain(changed).filter(|kv| kv.mod_revision <= revision);
+        let folded = held.fold(0, |hash, kv| {
+            let numbers = [kv.create_revision, kv.mod_revision, kv.version, kv.lease].map(i64::to_le_bytes);
+            let hash = xxh3_64_with_seed(&numbers.concat(), hash);
+            xxh3_64_with_seed(&kv.value, xxh3_64_with_seed(&kv.key, hash))
+        });
+        folded as u32
+    }
+
+    /// The bytes of all that can still be read: of each revision of a key, its key and value.
+    pub fn kept_bytes(&self) -> u64 {
+        let older = self.live.values().filter(|kv| kv.mod_revision < self.log_start);
+        let changed = self.log.iter().flat_map(|changes| changes.iter()).map(|change| &change.kv);
+        older.chain(changed).map(|kv| stored_size(kv)).sum()
     }
 
     /// Answers a read from this state: a Range, a Txn that only reads, or the list of leases.
@@ -425,6 +452,17 @@ impl Store {
     fn range(&self, range: &Range) -> Result<tenure::kv::RangeResponse, Status> {
         self.range_within(range, &[])
     }
+}
+
+/// What one change adds to a backend, in bytes.
+pub(crate) fn stored_bytes(event: &Event) -> u64 {
+    stored_size(&event.kv)
+}
+
+/// A key's revision in the backend: its index entry, key and value, and the protobuf around them.
+fn stored_size(kv: &KeyValue) -> u64 {
+    const AROUND: usize = 17 + 24;
+    (AROUND + kv.key.len() + kv.value.len()) as u64
 }
 
 /// The state of a changed key at the revision before the change. That is not always the state right before it: a

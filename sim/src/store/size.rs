@@ -17,6 +17,27 @@ pub(super) fn request(request: &Request) -> usize {
     }
 }
 
+/// What etcd's quota takes a request for (`cost` in `storage/quota.go`).
+pub(super) fn space_cost(request: &Request) -> u64 {
+    /// What a key needs besides its bytes.
+    const KEY_OVERHEAD: usize = 256;
+    /// What a lease needs.
+    const LEASE_OVERHEAD: usize = 64;
+    fn put(put: &Put) -> usize {
+        KEY_OVERHEAD + put.key.len() + put.value.len()
+    }
+    fn all(ops: &[Op]) -> usize {
+        ops.iter().map(|op| if let Op::Put(request) = op { put(request) } else { 0 }).sum()
+    }
+    let cost = match request {
+        Request::Put(request) => put(request),
+        Request::Txn(txn) => all(&txn.success).max(all(&txn.failure)),
+        Request::LeaseGrant { .. } => LEASE_OVERHEAD,
+        _ => 0,
+    };
+    cost as u64
+}
+
 fn range(range: &Range) -> usize {
     let numbers = [
         range.limit,
