@@ -166,6 +166,7 @@ impl Supervisor<'_> {
             libc::SIGTSTP => {
                 self.guardian.order(Order::Signal(raw));
                 stop_here();
+                self.go_on();
             }
             libc::SIGCONT => self.go_on(),
             _ => {
@@ -185,11 +186,12 @@ impl Supervisor<'_> {
             self.guardian.order(Order::Signal(libc::SIGCONT));
         } else if self.terminal.is_there() && (wants_terminal || self.terminal.is_lent()) {
             self.terminal.take_back();
-            let _ = kill_current_process_group(Signal::STOP);
+            // To ourselves, too, who then stop as if the terminal had asked us.
+            let _ = kill_current_process_group(Signal::TSTP);
         }
     }
 
-    /// We were stopped and are continued: so is the command.
+    /// We were stopped and are continued, or were not stopped after all: so is the command.
     fn go_on(&mut self) {
         if self.stopped_by.take().is_some()
             && let Some(group) = self.guardian.group
