@@ -130,7 +130,7 @@ impl Holding<'_> {
         let _ = writeln!(out, "{words}").and_then(|()| out.flush());
         select_biased! {
             () = tenure.lost().fuse() => Err(lost()),
-            () = Box::pin(key_deleted(self.etcd, tenure.key())).fuse() => Err(lost()),
+            () = Box::pin(key_deleted(self.etcd, tenure)).fuse() => Err(lost()),
             _ = signals.ending().fuse() => Ok(Ended::Code(0)),
         }
     }
