@@ -122,6 +122,10 @@ mod instant;
 pub mod kv;
 mod line;
 mod locker;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+mod metrics;
 mod mutex;
 mod name;
 mod rwlock;

@@ -8,7 +8,7 @@ use tracing::Instrument;
 use crate::line::{Intent, Line, Place};
 use crate::name::{Name, contender_key};
 use crate::tenure::{Held, guard, with_limit};
-use crate::{Error, Session};
+use crate::{Error, Session, metrics};
 
 /// A mutual-exclusion lock on etcd, fair in order of arrival.
 ///
@@ -75,7 +75,7 @@ impl Mutex {
             }
             self.grant(place)
         };
-        acquire.instrument(self.span("lock")).await
+        self.told(|_| true, acquire).instrument(self.span("lock")).await
     }
 
     /// Takes the lock if it is free: `None` if another holds it or waits for it.
@@ -94,7 +94,7 @@ impl Mutex {
             place.withdraw().await?;
             Ok(None)
         };
-        acquire.instrument(self.span("try_lock")).await
+        self.told(Option::is_some, acquire).instrument(self.span("try_lock")).await
     }
 
     /// As [`Mutex::lock`], waiting for `limit` at most.
@@ -106,6 +106,14 @@ impl Mutex {
     /// As [`Mutex::lock`].
     pub async fn lock_timeout(&self, limit: Duration) -> Result<MutexGuard, Error> {
         with_limit(&**self.session.backend(), limit, self.lock()).await
+    }
+
+    fn told<T>(
+        &self,
+        is_granted: impl Fn(&T) -> bool,
+        acquire: impl Future<Output = Result<T, Error>>,
+    ) -> impl Future<Output = Result<T, Error>> {
+        metrics::acquisition("mutex", &**self.session.backend(), is_granted, acquire)
     }
 
     async fn place(&self) -> Result<Place, Error> {

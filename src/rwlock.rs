@@ -11,7 +11,7 @@ use crate::kv::{Compare, CompareOp, EventKind, Range, WatchRequest, prefix_end};
 use crate::line::{Doubt, Intent, Line, Place, Watching};
 use crate::name::{Name, contender_key};
 use crate::tenure::{Held, guard, with_limit};
-use crate::{Error, Session, WatchMessage};
+use crate::{Error, Session, WatchMessage, metrics};
 
 /// In which order readers and writers are granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl RwLock {
                 Policy::Fifo => self.read_in_turn().await,
             }
         };
-        acquire.instrument(self.span("read")).await
+        self.told("rwlock_read", |_| true, acquire).instrument(self.span("read")).await
     }
 
     /// Takes the lock for reading if no writer holds it or waits for it.
@@ -146,7 +146,7 @@ impl RwLock {
                 ReaderJoin::Writer => Ok(None),
             }
         };
-        acquire.instrument(self.span("try_read")).await
+        self.told("rwlock_read", Option::is_some, acquire).instrument(self.span("try_read")).await
     }
 
     /// As [`RwLock::read`], waiting for `limit` at most.
@@ -177,7 +177,7 @@ impl RwLock {
             }
             self.grant_write(place)
         };
-        acquire.instrument(self.span("write")).await
+        self.told("rwlock_write", |_| true, acquire).instrument(self.span("write")).await
     }
 
     /// Takes the lock for writing if it is free.
@@ -198,7 +198,7 @@ impl RwLock {
             place.withdraw().await?;
             Ok(None)
         };
-        acquire.instrument(self.span("try_write")).await
+        self.told("rwlock_write", Option::is_some, acquire).instrument(self.span("try_write")).await
     }
 
     /// As [`RwLock::write`], waiting for `limit` at most.
@@ -210,6 +210,15 @@ impl RwLock {
     /// As [`RwLock::write`].
     pub async fn write_timeout(&self, limit: Duration) -> Result<WriteGuard, Error> {
         with_limit(&**self.session.backend(), limit, self.write()).await
+    }
+
+    fn told<T>(
+        &self,
+        side: &'static str,
+        is_granted: impl Fn(&T) -> bool,
+        acquire: impl Future<Output = Result<T, Error>>,
+    ) -> impl Future<Output = Result<T, Error>> {
+        metrics::acquisition(side, &**self.session.backend(), is_granted, acquire)
     }
 
     /// Writers first: get in if there is no writer, else wait, without a key, until there is none and try again.

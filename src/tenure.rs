@@ -8,7 +8,7 @@ use futures_util::{FutureExt, select_biased};
 use crate::kv::{Compare, CompareOp, Op, Range, Txn, TxnResponse, prefix_end};
 use crate::line::Place;
 use crate::session::{Ended, Liveness, lost};
-use crate::{Backend, CallError, Error};
+use crate::{Backend, CallError, Error, metrics};
 
 /// A lock or leadership that was granted, and may have ended since.
 ///
@@ -29,6 +29,7 @@ struct Inner {
     /// Every key below it is younger while this tenure lasts; `None` where that does not hold (readers).
     oldest_below: Option<Vec<u8>>,
     released: Arc<Liveness>,
+    hold: metrics::Hold,
 }
 
 impl Tenure {
@@ -45,6 +46,7 @@ impl Tenure {
                 revision: place.revision(),
                 oldest_below,
                 released: Arc::new(Liveness::new(u64::MAX)),
+                hold: metrics::Hold::begin(&**session.backend()),
             }),
         }
     }
@@ -132,7 +134,7 @@ impl Tenure {
             match backend.txn(txn.clone(), crate::Instant::from_nanos(deadline)).await {
                 Ok(response) if response.succeeded => return Ok(response),
                 Ok(_) => {
-                    self.end();
+                    self.gone();
                     return Err(Error::NotHeld);
                 }
                 Err(CallError::Refused(refusal)) => return Err(refusal.into()),
@@ -159,7 +161,19 @@ impl Tenure {
 
     /// The holder gives it back, or has found it gone.
     pub(crate) fn end(&self) {
-        self.inner.released.end();
+        self.finish(false);
+    }
+
+    /// It was found gone from etcd.
+    pub(crate) fn gone(&self) {
+        self.finish(true);
+    }
+
+    fn finish(&self, gone: bool) {
+        let inner = &self.inner;
+        if inner.released.end() {
+            inner.hold.end(&*inner.backend, &inner.session, gone);
+        }
     }
 }
 

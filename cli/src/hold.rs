@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{FutureExt, select_biased};
 use tenure::kv::Shown;
-use tenure::{Error, Etcd, Runtime, Session, Tenure};
+use tenure::{Error, Etcd, Refusal, Runtime, Session, Tenure};
 
 use crate::acquire::{Held, Kind, Wait};
 use crate::args::{Connection, Terms};
@@ -84,6 +84,12 @@ impl Holding<'_> {
                 let words = "the session with etcd was lost while waiting: etcd was out of reach for its TTL";
                 return Err(Failure::new(code::UNREACHABLE, words));
             }
+            Err(error @ Error::Refused(Refusal::PermissionDenied(_))) => {
+                let name = self.name;
+                let words =
+                    format!("{error}; it takes readwrite permission on the range from {name} to {name}0");
+                return Err(Failure::new(code::FAILED, words));
+            }
             Err(error) => return Err(failure(&error)),
         };
         let tenure = held.tenure();
@@ -94,7 +100,7 @@ impl Holding<'_> {
         } else {
             self.run_command(&tenure, command, signals).await
         };
-        self.release(held, ended).await
+        self.release(held, ended, signals).await
     }
 
     fn wait(&self) -> Wait {
@@ -124,7 +130,7 @@ impl Holding<'_> {
         let _ = writeln!(out, "{words}").and_then(|()| out.flush());
         select_biased! {
             () = tenure.lost().fuse() => Err(lost()),
-            () = Box::pin(key_deleted(self.etcd, tenure.key())).fuse() => Err(lost()),
+            () = Box::pin(key_deleted(self.etcd, tenure)).fuse() => Err(lost()),
             _ = signals.ending().fuse() => Ok(Ended::Code(0)),
         }
     }
@@ -159,8 +165,18 @@ impl Holding<'_> {
     }
 
     /// Gives back what is held, and has the last word on whether it was held to the end.
-    async fn release(&self, held: Held, ended: Result<Ended, Failure>) -> Result<Ended, Failure> {
-        match held.release().await {
+    /// An etcd that does not answer is waited for until the session's deadline, or a signal.
+    async fn release(
+        &self,
+        held: Held,
+        ended: Result<Ended, Failure>,
+        signals: &mut Signals,
+    ) -> Result<Ended, Failure> {
+        let released = select_biased! {
+            released = Box::pin(held.release()).fuse() => released,
+            _ = signals.ending().fuse() => Err(Error::Unavailable("interrupted".to_owned())),
+        };
+        match released {
             Ok(()) => self.tell(&format!("{} is released", self.name)),
             // Deleted by somebody else, before the command ended.
             Err(Error::NotHeld) => return ended.and(Err(lost())),

@@ -50,10 +50,20 @@ impl Signals {
     }
 }
 
-/// Stops this process until it is continued, as the default action of TSTP would have.
+/// Stops this process until it is continued, as if it did not catch TSTP: not at all where no shell is left to continue it (the
+/// system then drops the signal).
 pub fn stop_here() {
-    // Only a process that is gone cannot be stopped.
-    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
+    let mut default = MaybeUninit::<libc::sigaction>::zeroed();
+    let mut ours = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a zeroed action is the default one with an empty mask. The action that was ours is put back as it was given. `raise`
+    // delivers to this thread before it returns, so that no other action can be met.
+    unsafe {
+        (*default.as_mut_ptr()).sa_sigaction = libc::SIG_DFL;
+        if libc::sigaction(libc::SIGTSTP, default.as_ptr(), ours.as_mut_ptr()) == 0 {
+            libc::raise(libc::SIGTSTP);
+            libc::sigaction(libc::SIGTSTP, ours.as_ptr(), std::ptr::null_mut());
+        }
+    }
 }
 
 /// Whether the process was started with this signal ignored.

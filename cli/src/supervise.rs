@@ -91,7 +91,7 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     async fn supervise(&mut self, signals: &mut Signals) -> Result<Outcome, Failure> {
         let mut lost = Box::pin(self.watched.tenure.lost().fuse());
-        let mut deleted = Box::pin(key_deleted(self.watched.etcd, self.watched.tenure.key()).fuse());
+        let mut deleted = Box::pin(key_deleted(self.watched.etcd, self.watched.tenure).fuse());
         // The deadline moves on three times in a TTL; the guardian should not hear of it late.
         let look_every =
             (self.watched.session.ttl() / 40).clamp(Duration::from_millis(10), Duration::from_millis(500));
@@ -166,6 +166,7 @@ impl Supervisor<'_> {
             libc::SIGTSTP => {
                 self.guardian.order(Order::Signal(raw));
                 stop_here();
+                self.go_on();
             }
             libc::SIGCONT => self.go_on(),
             _ => {
@@ -185,11 +186,12 @@ impl Supervisor<'_> {
             self.guardian.order(Order::Signal(libc::SIGCONT));
         } else if self.terminal.is_there() && (wants_terminal || self.terminal.is_lent()) {
             self.terminal.take_back();
-            let _ = kill_current_process_group(Signal::STOP);
+            // To ourselves, too, who then stop as if the terminal had asked us.
+            let _ = kill_current_process_group(Signal::TSTP);
         }
     }
 
-    /// We were stopped and are continued: so is the command.
+    /// We were stopped and are continued, or were not stopped after all: so is the command.
     fn go_on(&mut self) {
         if self.stopped_by.take().is_some()
             && let Some(group) = self.guardian.group
@@ -271,14 +273,21 @@ fn this_program() -> PathBuf {
 
 /// Resolves when etcd tells that the holder's key is gone; somebody may have deleted it by hand. Never if etcd does not tell:
 /// then the session's deadline decides.
-pub async fn key_deleted(etcd: &Etcd, key: &[u8]) {
-    let mut watch = etcd.watch(WatchRequest { no_put: true, ..WatchRequest::key(key) });
-    while let Some(Ok(message)) = watch.next().await {
-        if let WatchMessage::Events { events } = message
-            && events.iter().any(|event| event.kind == EventKind::Delete)
-        {
-            return;
+pub async fn key_deleted(etcd: &Etcd, tenure: &Tenure) {
+    const PAUSE: Duration = Duration::from_secs(1);
+    loop {
+        let mut watch = etcd.watch(WatchRequest { no_put: true, ..WatchRequest::key(tenure.key()) });
+        while let Some(Ok(message)) = watch.next().await {
+            let gone = match message {
+                // It may have gone before the watch was there.
+                WatchMessage::Created { .. } => matches!(tenure.confirm().await, Ok(false)),
+                WatchMessage::Events { events } => events.iter().any(|event| event.kind == EventKind::Delete),
+                WatchMessage::Compacted { .. } => false,
+            };
+            if gone {
+                return;
+            }
         }
+        tokio::time::sleep(PAUSE).await;
     }
-    std::future::pending().await
 }

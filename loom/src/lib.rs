@@ -23,6 +23,7 @@ library! {
     error = "../../src/error.rs"
     line = "../../src/line/mod.rs"
     locker = "../../src/locker.rs"
+    metrics = "../../src/metrics.rs"
     mutex = "../../src/mutex.rs"
     name = "../../src/name.rs"
     rwlock = "../../src/rwlock.rs"
@@ -40,7 +41,7 @@ mod sync;
 use {
     election::{Election, Leadership},
     error::Error,
-    library::{Backend, CallError, Instant, Refusal, Runtime, WatchMessage, WatchStream, kv, within},
+    library::{Backend, CallError, Instant, Refusal, Runtime, WatchMessage, WatchStream, kv, wire, within},
     locker::{Locker, blocking},
     mutex::{Mutex, MutexGuard},
     rwlock::RwLock,

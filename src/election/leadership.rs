@@ -65,7 +65,7 @@ impl Leadership {
             }
             Err(error) => {
                 if error == Error::NotHeld {
-                    self.shared.tenure.end();
+                    self.shared.tenure.gone();
                 }
                 Err(error)
             }

@@ -12,7 +12,7 @@ use crate::kv::{KeyValue, Range, SortOrder, SortTarget};
 use crate::line::{Intent, Joined, Line, Place};
 use crate::name::{Name, contender_key, is_lease_hex};
 use crate::tenure::{Held, with_limit};
-use crate::{Backend, CallError, Error, Session};
+use crate::{Backend, CallError, Error, Session, metrics};
 
 pub use leadership::Leadership;
 pub(crate) use leadership::{Leaderships, Shared};
@@ -109,7 +109,7 @@ impl Election {
             }
             self.elected(place, modified)
         };
-        campaign.instrument(self.span("campaign")).await
+        self.told(|_| true, campaign).instrument(self.span("campaign")).await
     }
 
     /// Becomes the leader if there is none: `None` if another leads or stands.
@@ -132,7 +132,7 @@ impl Election {
             place.withdraw().await?;
             Ok(None)
         };
-        campaign.instrument(self.span("try_campaign")).await
+        self.told(Option::is_some, campaign).instrument(self.span("try_campaign")).await
     }
 
     /// As [`Election::campaign`], waiting for `limit` at most.
@@ -236,6 +236,14 @@ impl Election {
             None => revision,
         };
         Ok(Standing { place, modified, joined })
+    }
+
+    fn told<T>(
+        &self,
+        is_granted: impl Fn(&T) -> bool,
+        campaign: impl Future<Output = Result<T, Error>>,
+    ) -> impl Future<Output = Result<T, Error>> {
+        metrics::acquisition("election", &**self.session.backend(), is_granted, campaign)
     }
 
     async fn place(&self) -> Result<Place, Error> {

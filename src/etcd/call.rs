@@ -9,6 +9,7 @@ use super::status::{Failure, classify};
 use crate::Instant;
 use crate::backend::{CallError, within};
 use crate::kv::{Op, Request, Response, Txn};
+use crate::metrics;
 use crate::wire::Status;
 
 /// What may be done about an answer that was lost.
@@ -104,6 +105,7 @@ impl Shared {
                 }
             }
             tracing::debug!(failures = progress.failures, error = %progress.last, "an attempt failed");
+            metrics::attempt_failed(&*self.wires[endpoint]);
             endpoint = (endpoint + 1) % self.wires.len();
             self.pause(progress.failures, deadline).await;
         }

@@ -27,6 +27,7 @@ use super::status::{Failure, classify};
 use crate::Instant;
 use crate::backend::{Code, Refusal, WatchMessage, WatchStream};
 use crate::kv::{WatchRequest, WatchResponse};
+use crate::metrics;
 use crate::wire::{Status, WireWatch};
 
 /// The resuming watch of `request`.
@@ -228,6 +229,7 @@ impl Watch {
         self.shared.move_on_from(open.endpoint);
         let endpoint = self.shared.wires[open.endpoint].endpoint();
         tracing::debug!(endpoint, why, resume_from = self.resume_from, "a watch broke");
+        metrics::watch_broken(&*self.shared.wires[open.endpoint]);
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::{FutureExt, select_biased};
 
 use super::{Ended, Liveness};
 use crate::sync::{AtomicBool, Ordering};
-use crate::{Backend, CallError, Instant, Refusal, within};
+use crate::{Backend, CallError, Instant, Refusal, metrics, within};
 
 /// Renews one lease. It holds no handle of the session, so that a forgotten session is dropped.
 pub(super) struct KeepAlive {
@@ -92,6 +92,7 @@ impl KeepAlive {
         }
         let answer =
             within(&*self.backend, deadline, self.backend.lease_keep_alive(self.lease, deadline)).await;
+        metrics::renewed(&*self.backend, sent, matches!(answer, Ok(Ok(1..))));
         match answer {
             Ok(Ok(ttl_s)) => match u64::try_from(ttl_s) {
                 Ok(ttl_s @ 1..) => {
@@ -122,6 +123,7 @@ impl KeepAlive {
     async fn give_up(self, why: &'static str) {
         if self.liveness.end() {
             tracing::warn!(lease = self.lease, why, "session lost");
+            metrics::session_lost();
         }
         if !self.revokes.load(Ordering::Acquire) {
             return;

@@ -14,7 +14,7 @@ use futures_util::{FutureExt, select_biased};
 
 use crate::election::Leaderships;
 use crate::sync::{self, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError, Weak};
-use crate::{Backend, CallError, Error, Instant, Refusal, within};
+use crate::{Backend, CallError, Error, Instant, Refusal, metrics, within};
 
 pub(crate) use liveness::{Ended, Liveness};
 pub(crate) use slots::{Slot, Slots};
@@ -183,6 +183,7 @@ impl SessionBuilder {
         }
         self.backend.spawn(keep_alive.run().boxed());
         tracing::debug!(lease, ttl_ms = ttl.as_millis(), "session opened");
+        metrics::session_opened();
         Ok(Session {
             inner: sync::Arc::new(Inner {
                 backend: Arc::clone(&self.backend),
@@ -439,6 +440,7 @@ impl Drop for RevokeOnDrop {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        metrics::session_dropped();
         self.liveness.end();
         if self.revokes.load(Ordering::Acquire) {
             revoke_in_background(&self.backend, self.lease, self.ttl);

@@ -21,6 +21,11 @@ fn with_authentication() -> Server {
     etcdctl(&["user", "add", &format!("root:{PASSWORD}")]);
     etcdctl(&["role", "add", "root"]);
     etcdctl(&["user", "grant-role", "root", "root"]);
+    // As docs/operating.md says.
+    etcdctl(&["user", "add", &format!("worker:{PASSWORD}")]);
+    etcdctl(&["role", "add", "worker"]);
+    etcdctl(&["role", "grant-permission", "worker", "readwrite", "access/role", "access/role0"]);
+    etcdctl(&["user", "grant-role", "worker", "worker"]);
     etcdctl(&["auth", "enable"]);
     server
 }
@@ -59,6 +64,14 @@ fn user_and_password_come_from_environment_files_or_config_and_are_not_seen_in_p
         }
         running.signal(rustix::process::Signal::TERM);
         assert_eq!(running.end().code, Some(143));
+    }
+
+    for (name, code) in [("access/role", 4), ("access/other", 125)] {
+        let mut worker = tenurectl(["lock", name, "--user", "worker", "--", "sh", "-c", "exit 4"]);
+        worker.env("TENURE_ENDPOINTS", server.endpoint()).env("TENURE_PASSWORD", PASSWORD);
+        let ended = Running::of(worker).end();
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert_eq!(ended.err.contains("from access/other to access/other0"), code == 125, "{}", ended.err);
     }
 
     let mut wrong = tenurectl(["lock", "access/user", "--user", "root", "--", "true"]);

@@ -1,10 +1,13 @@
 //! Signals to `tenurectl`, to its guardian and to the command.
 
+use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::ctl::{Look, Running, guardian_of, is_alive, run, shared, signal_to, start, tenurectl, until};
+use crate::ctl::{
+    Look, Running, guardian_of, is_alive, run, shared, signal_to, start, state, tenurectl, until,
+};
 
 /// Prints its process id, says which signal it was ended by, and takes a moment to end.
 const TRAPS: &str = "trap 'echo term; sleep 0.3; echo cleaned; exit 5' TERM; trap 'echo int; exit 6' INT; \
@@ -106,6 +109,23 @@ fn a_command_that_stands_still_keeps_the_lock_and_goes_on() {
     signal_to(command, Signal::CONT);
     assert_eq!(running.end().code, Some(3));
     assert_eq!(waiter.line(), "granted");
+}
+
+#[test]
+fn a_job_that_is_stopped_stops_and_goes_on_with_its_command() {
+    let server = shared();
+    let mut command =
+        tenurectl(["lock", "sig/job", "--", "sh", "-c", "echo $$; sleep 0.3; sleep 0.3; exit 9"]);
+    // A job of its own, as a shell would make it.
+    command.env("TENURE_ENDPOINTS", server.endpoint()).process_group(0);
+    let running = Running::of(command);
+    let command = running.line().parse().expect("a pid");
+    running.signal(Signal::TSTP);
+    for pid in [running.pid(), command] {
+        until("it stands still", || state(pid) == Some('T'));
+    }
+    running.signal(Signal::CONT);
+    assert_eq!(running.end().code, Some(9));
 }
 
 #[test]

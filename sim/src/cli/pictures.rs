@@ -61,8 +61,7 @@ pub(super) fn beside(capsule: &Path) -> Result<PathBuf, BadInput> {
 }
 
 fn write(file: &Path, text: String) -> Result<(), BadInput> {
-    std::fs::write(file, text)
-        .map_err(|error| BadInput(format!("{}: cannot be written: {error}", file.display())))
+    std::fs::write(file, text).map_err(|error| super::shrink::unwritable(file, &error))
 }
 
 fn title(shown: &Shown<'_>) -> String {

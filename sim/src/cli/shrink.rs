@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
+use super::gallery::Gallery;
 use super::{all_cores, planted, unless_closed};
 use crate::report::{command, planted_table};
 use crate::run::{Capsule, keep_panics_quiet};
@@ -34,13 +35,16 @@ pub(super) struct Args {
     /// Shrinks the first failure of every planted bug, and prints the table of docs/planted-bugs.md
     #[arg(long, conflicts_with = "capsule")]
     all_planted: bool,
+    /// With --all-planted: also writes a capsule and a page for each bug into this folder, and an index.html of them
+    #[arg(long, value_name = "FOLDER", requires = "all_planted")]
+    gallery: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
     keep_panics_quiet();
     let jobs = args.jobs.map_or_else(all_cores, usize::from);
     let options = Options { limit: args.limit, jobs };
-    let Some(path) = &args.capsule else { return all_planted(args.output.as_deref(), options) };
+    let Some(path) = &args.capsule else { return all_planted(args, options) };
     let capsule = Capsule::read(path)?;
     let bug = planted(capsule.planted.as_deref())?;
     let output = args.output.clone().unwrap_or_else(|| shrink::beside(path));
@@ -48,13 +52,14 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
     let shrunk = shrink::shrink(&capsule, bug, options, |size| bar.set_message(size.to_string()));
     bar.finish_and_clear();
     let shrunk = shrunk.map_err(|BadInput(why)| BadInput(format!("{}: {why}", path.display())))?;
-    shrunk
-        .capsule
-        .write_as(&output)
-        .map_err(|error| BadInput(format!("{}: cannot be written: {error}", output.display())))?;
+    shrunk.capsule.write_as(&output).map_err(|error| unwritable(&output, &error))?;
     let mut out = anstream::stdout().lock();
     unless_closed(write(&mut out, &shrunk, &output))?;
     Ok(0)
+}
+
+pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> BadInput {
+    BadInput(format!("{}: cannot be written: {error}", path.display()))
 }
 
 fn write(out: &mut impl Write, shrunk: &Shrunk, output: &Path) -> std::io::Result<()> {
@@ -75,13 +80,20 @@ pub(super) fn spinner() -> ProgressBar {
     bar
 }
 
-fn all_planted(output: Option<&Path>, options: Options) -> Result<u8, BadInput> {
+fn all_planted(args: &Args, options: Options) -> Result<u8, BadInput> {
+    let gallery = args.gallery.clone().map(Gallery::open).transpose()?;
     let bar = spinner();
-    let table = planted_table::make(options, |name| bar.set_message(name.to_owned()))?;
+    let progress = |name: &str| bar.set_message(name.to_owned());
+    let table = planted_table::make(options, progress, |planted, shrunk| match &gallery {
+        Some(gallery) => gallery.add(planted, shrunk),
+        None => Ok(()),
+    })?;
     bar.finish_and_clear();
-    if let Some(path) = output {
-        std::fs::write(path, table)
-            .map_err(|error| BadInput(format!("{}: cannot be written: {error}", path.display())))?;
+    if let Some(gallery) = gallery {
+        gallery.close()?;
+    }
+    if let Some(path) = &args.output {
+        std::fs::write(path, table).map_err(|error| unwritable(path, &error))?;
         return Ok(0);
     }
     unless_closed(anstream::stdout().lock().write_all(table.as_bytes()))?;

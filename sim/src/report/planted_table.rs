@@ -38,11 +38,15 @@ fn measured(options: Options) -> String {
     )
 }
 
-/// Makes it. `progress` is told of each bug.
+/// Makes it. `progress` is told of each bug, and `keep` of its smallest failure.
 ///
 /// # Errors
-/// If a scenario cannot be run.
-pub fn make(options: Options, mut progress: impl FnMut(&str)) -> Result<String, BadInput> {
+/// If a scenario cannot be run, and those of `keep`.
+pub fn make(
+    options: Options,
+    mut progress: impl FnMut(&str),
+    mut keep: impl FnMut(&'static Planted, &Shrunk) -> Result<(), BadInput>,
+) -> Result<String, BadInput> {
     let (mut rows, mut stories) = (String::new(), String::new());
     for planted in PLANTED {
         progress(planted.name);
@@ -54,6 +58,7 @@ pub fn make(options: Options, mut progress: impl FnMut(&str)) -> Result<String, 
             );
             continue;
         };
+        keep(planted, &shrunk)?;
         let _ = writeln!(rows, "{}", row(planted, seed, &shrunk));
         let _ = writeln!(stories, "\n## `{}`\n\n{}.\n", planted.name, planted.about);
         for sentence in told(&shrunk, planted)? {
