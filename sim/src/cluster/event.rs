@@ -103,6 +103,8 @@ impl Event {
             Self::Operator => "the operator's look".to_owned(),
             Self::Local { member, what, .. } => format!("{what:?} within m{member}"),
             Self::Flap { .. } => "a link's flapping".to_owned(),
+            Self::FaultBegins { .. } | Self::FaultEnds { .. } => "a fault's time".to_owned(),
+            Self::NextRound { .. } => "the next round of faults".to_owned(),
         }
     }
 

@@ -166,7 +166,7 @@ impl Context {
         let registered = tenure.is_held().then(|| {
             let (registered, believers) = common.beliefs.granted(&holding, belief);
             let ticket = common.grants.fetch_add(1, Ordering::Relaxed) + 1;
-            let says = GuardSays { key: Some(tenure.key().to_vec()), rev: None };
+            let says = GuardSays::of(&tenure);
             env.record(What::Granted { ticket, holding: holding.clone(), believers, says });
             registered
         });

@@ -76,13 +76,13 @@ impl Failed {
 }
 
 impl RedSeed {
-    /// The invariant that broke first; none if something panicked.
+    /// The invariant that broke first; none if something panicked or ran away.
     pub fn invariant(&self) -> Option<&str> {
         match &self.verdict {
             Verdict::Broken { violations } => {
                 violations.first().map(|violation| violation.invariant.as_str())
             }
-            Verdict::Green | Verdict::Panic { .. } => None,
+            Verdict::Green | Verdict::Panic { .. } | Verdict::RanAway { .. } => None,
         }
     }
 
@@ -138,6 +138,7 @@ impl fmt::Display for RedSeed {
                 }
             }
             Verdict::Panic { message } => writeln!(f, "{test}: seed {seed} panics: {message}")?,
+            Verdict::RanAway { message } => writeln!(f, "{test}: seed {seed} runs away: {message}")?,
             Verdict::Green => {}
         }
         if self.known {

@@ -48,7 +48,8 @@ struct Workload(Option<&'static Planted>);
 
 impl Clients for Workload {
     fn start(&self, plan: &Arc<Plan>, world: &World) -> Started {
-        let shared = Arc::new(Shared::new(Arc::clone(plan), self.0, Box::new(SimulatedResource::start(world))));
+        let shared =
+            Arc::new(Shared::new(Arc::clone(plan), self.0, Box::new(SimulatedResource::start(world))));
         Started { program: program_of(&shared), panic: Box::new(move || shared.take_panic()) }
     }
 }
