@@ -60,7 +60,7 @@ impl VisitMut for Weaver {
         let probe = self.probe(&arm.body);
         syn::visit_mut::visit_arm_mut(self, arm);
         let body: &Expr = &arm.body;
-        arm.body = Box::new(parse_quote!({ #probe #body }));
+        *arm.body = parse_quote!({ #probe #body });
     }
 
     fn visit_item_fn_mut(&mut self, function: &mut syn::ItemFn) {
