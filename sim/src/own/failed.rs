@@ -52,7 +52,7 @@ pub struct RedSeed {
     pub page: Option<Result<PathBuf, String>>,
     /// It was found before: the capsule was there, and was run first.
     pub known: bool,
-    /// What the seeds before it amount to.
+    /// What the seeds that were done by then amount to, those beside it included.
     pub so_far: Report,
 }
 
