@@ -148,6 +148,9 @@ impl Supervisor<'_> {
             Some(Report::Killed(raw)) => return Ok(Some(self.outcome(Ended::Signal(raw)))),
             None => {
                 self.guardian.kill_group();
+                if self.losing {
+                    return Ok(Some(self.outcome(Ended::Signal(libc::SIGKILL))));
+                }
                 return Err(Failure::new(
                     code::FAILED,
                     "the guardian process is gone: the command was killed",
@@ -249,10 +252,13 @@ impl Guardian {
     }
 
     /// Kills the command from here. While the guardian lives the group's id is certainly the command's.
-    fn kill_group(&self) {
-        if let Some(group) = self.group {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+    fn kill_group(&mut self) {
+        // Either may have ended by itself.
+        let _ = match self.group {
+            Some(group) => kill_process_group(group, Signal::KILL).map_err(Into::into),
+            // It was not told yet: the command dies with its guardian.
+            None => self.process.kill(),
+        };
     }
 }
 

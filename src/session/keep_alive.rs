@@ -77,9 +77,13 @@ impl KeepAlive {
 
     /// The session was ended: by its owner, who sees to the lease, or by somebody else who saw its deadline pass first.
     async fn ended(self) {
-        if self.backend.now() >= self.sent + safe_part(self.ttl, self.drift_bound_ppm) {
+        if self.is_past_deadline() {
             self.give_up("its deadline passed without a renewal").await;
         }
+    }
+
+    fn is_past_deadline(&self) -> bool {
+        self.backend.now() >= self.sent + safe_part(self.ttl, self.drift_bound_ppm)
     }
 
     async fn renew(&mut self) -> Renewal {
@@ -121,7 +125,8 @@ impl KeepAlive {
     /// The session is over on this side. If etcd still has the lease (it adds time at a leader change), ending it early
     /// frees who waits.
     async fn give_up(self, why: &'static str) {
-        if self.liveness.end() {
+        // Who looked at the clock first, a guard or this task, has ended it; lost it is all the same.
+        if self.liveness.end() || self.is_past_deadline() {
             tracing::warn!(lease = self.lease, why, "session lost");
             metrics::session_lost();
         }

@@ -2,7 +2,7 @@
 
 use tenure_sim::real::{Server, ServerOptions};
 
-use crate::ctl::{Running, guardian_of, own, run, shared, start, tenurectl};
+use crate::ctl::{Running, guardian_of, own, run, shared, start, tenurectl, until};
 
 const PASSWORD: &str = "a-very-secret-password";
 
@@ -58,9 +58,14 @@ fn user_and_password_come_from_environment_files_or_config_and_are_not_seen_in_p
         let running = Running::of(command);
         let child = running.line().parse().expect("a pid");
         for pid in [running.pid(), guardian_of(&running), child] {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).expect("it runs");
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            assert!(!line.is_empty() && !line.contains(PASSWORD), "{line}");
+            let mut line = String::new();
+            // Empty for a moment, while a program takes another's place.
+            until("it has a command line", || {
+                let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).expect("it runs");
+                line = String::from_utf8_lossy(&bytes).replace('\0', " ");
+                !line.is_empty()
+            });
+            assert!(!line.contains(PASSWORD), "{line}");
         }
         running.signal(rustix::process::Signal::TERM);
         assert_eq!(running.end().code, Some(143));
