@@ -189,6 +189,48 @@ pub struct Bounds {
     pub compactions: u8,
     /// A serializable read is answered by a member that lags a write behind.
     pub lags: u8,
+    /// Somebody revokes the lease of a process that waits and is not first in line, as a deposed leader of etcd did (etcd 15247).
+    pub revocations: u8,
+}
+
+impl Bounds {
+    /// The place of `late_requests` among [`Bounds::each`].
+    pub(super) const LATE: u64 = 3;
+
+    /// Each of them.
+    pub(super) fn each(&self) -> [u8; 13] {
+        // Every field, so that a new one is thought of here.
+        let Self {
+            crashes,
+            lost_answers,
+            not_applied,
+            late_requests,
+            expiries,
+            pauses,
+            renewals,
+            breaks,
+            early_timers,
+            cancels,
+            compactions,
+            lags,
+            revocations,
+        } = *self;
+        [
+            crashes,
+            lost_answers,
+            not_applied,
+            late_requests,
+            expiries,
+            pauses,
+            renewals,
+            breaks,
+            early_timers,
+            cancels,
+            compactions,
+            lags,
+            revocations,
+        ]
+    }
 }
 
 /// The spaces that come with the command, in the order in which they are listed and explored.
@@ -202,6 +244,12 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("mutex-2-compaction", include_str!("../../scenarios/explore/mutex-2-compaction.toml")),
     ("election-2-expiry-lost", include_str!("../../scenarios/explore/election-2-expiry-lost.toml")),
     ("mutex-2-expiry-lost-late", include_str!("../../scenarios/explore/mutex-2-expiry-lost-late.toml")),
+    ("mutex-2-revoked", include_str!("../../scenarios/explore/mutex-2-revoked.toml")),
+    ("mutex-kept-expiry", include_str!("../../scenarios/explore/mutex-kept-expiry.toml")),
+    ("mutex-names", include_str!("../../scenarios/explore/mutex-names.toml")),
+    ("session-opening", include_str!("../../scenarios/explore/session-opening.toml")),
+    ("election-1-observer-lost", include_str!("../../scenarios/explore/election-1-observer-lost.toml")),
+    ("election-1-observer-lag", include_str!("../../scenarios/explore/election-1-observer-lag.toml")),
     ("mutex-3-cancel-break", include_str!("../../scenarios/explore/mutex-3-cancel-break.toml")),
     ("rwlock-2r1w-expiry", include_str!("../../scenarios/explore/rwlock-2r1w-expiry.toml")),
     ("mutex-relocked", include_str!("../../scenarios/explore/mutex-relocked.toml")),

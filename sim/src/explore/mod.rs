@@ -14,13 +14,18 @@
 //! Other processes' renewals, which go well, are not shown.
 //!
 //! **What is left out.** States that were visited (`world.rs`: the store, what is under way, each process's inputs), and all but one
-//! order of steps that have nothing to do with each other (`reduce.rs`). `Reduction::Plain` leaves out neither and judges both.
+//! order of steps that have nothing to do with each other (`reduce.rs`). `Reduction::Plain` leaves out neither and judges both;
+//! what `independence.rs` tells of steps is tried there by taking them in both orders.
 
 mod automaton;
 mod bounds;
+mod frontier;
+mod independence;
 mod machine;
 mod monitor;
+mod planted;
 mod program;
+mod random;
 mod reduce;
 mod run;
 mod search;
@@ -28,8 +33,11 @@ mod shorten;
 mod step;
 mod world;
 
-pub use bounds::{BUILT_IN, Bounds, Does, Ending, Policy, Role, Space, find, load};
+pub use bounds::{After, BUILT_IN, Bounds, Does, Ending, Policy, Role, Space, find, load};
+pub use frontier::{Frontier, Head, Hex, Open};
+pub use planted::{FOUND_IN, NOT_FOUND, find_planted, judged_by_name, table};
+pub use random::{RandomOptions, Walked, plain_size, random};
 pub use run::{ExploreCapsule, Walk, walk};
-pub use search::{Found, Outcome, Progress, Reduction, SearchOptions, search};
+pub use search::{Found, Outcome, Progress, Reduction, SearchOptions, Until, resume, search};
 pub use shorten::shorten;
 pub use world::Choice;

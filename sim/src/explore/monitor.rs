@@ -5,8 +5,10 @@ use std::hash::{Hash, Hasher};
 
 use tenure::kv::{Event, EventKind, Shown};
 
-use super::bounds::CONTENDED;
-use super::world::{Life, World};
+use super::bounds::{CONTENDED, Role};
+use super::search::LONGEST;
+use super::step::Explored;
+use super::world::{Life, Process, World};
 use crate::history::{DeedEnd, Holding, Kind, SeenLeader, What};
 use crate::store::Store;
 
@@ -41,6 +43,14 @@ pub(super) struct Monitor {
 pub(super) struct Broken {
     pub(super) invariant: &'static str,
     pub(super) detail: String,
+}
+
+impl Broken {
+    /// The run goes on and on: of those of the library none needs so many steps, however unfair it is.
+    pub(super) fn goes_round() -> Self {
+        let detail = format!("the run has not come to an end after {LONGEST} steps");
+        Self { invariant: "progress", detail }
+    }
 }
 
 fn broken(invariant: &'static str, detail: String) -> Option<Broken> {
@@ -240,25 +250,43 @@ impl World {
         }
     }
 
+    /// Whether somebody holds to the end what this process waits for: then it waits so long as its session lives.
+    fn waits_behind_who_keeps(&self, process: &Process, role: &Role) -> bool {
+        let kept = |other: &Process| {
+            other.at.info.idle && other.at.info.believes.iter().any(|it| *it.name == *role.name)
+        };
+        !process.lapsed && self.processes.iter().any(kept)
+    }
+
     /// What is wrong with a run that is complete: somebody waits for ever, a key is left, or an observer has not seen the end.
-    pub(super) fn at_the_end(&self) -> Option<Broken> {
-        for (number, process) in self.processes.iter().enumerate() {
-            let observes = self.monitor.seen.iter().any(|seen| usize::from(seen.process) == number);
+    pub(super) fn at_the_end(&self, explored: &Explored) -> Option<Broken> {
+        let wrong = [self.waits_for_ever(&explored.roles), self.left_over(), self.is_behind()];
+        wrong.into_iter().flatten().find(|broken| explored.judges(broken.invariant))
+    }
+
+    fn waits_for_ever(&self, roles: &[Role]) -> Option<Broken> {
+        let (number, _) = self.processes.iter().enumerate().find(|(number, process)| {
             let info = &process.at.info;
-            if process.life == Life::Runs && !info.done && !info.idle && !observes {
-                return broken(
-                    "progress",
-                    format!("c{number} waits for ever: nothing is under way any more"),
-                );
-            }
-        }
+            let observes = self.monitor.seen.iter().any(|seen| usize::from(seen.process) == *number);
+            let finished =
+                info.done || info.idle || observes || self.waits_behind_who_keeps(process, &roles[*number]);
+            process.life == Life::Runs && !finished
+        })?;
+        broken("progress", format!("c{number} waits for ever: nothing is under way any more"))
+    }
+
+    /// A key that nobody holds by. A fence is no residue while its session stays open.
+    fn left_over(&self) -> Option<Broken> {
         let running = self.processes.iter().filter(|process| process.life == Life::Runs);
         let kept: Vec<i64> =
             running.flat_map(|process| &process.at.info.believes).map(|holding| holding.token).collect();
-        let mut left = self.store.keys().filter(|kv| !kv.key.starts_with(b"data/"));
-        if let Some(kv) = left.find(|kv| !kept.contains(&kv.create_revision)) {
-            return broken("no-residue", format!("the key {} is left at the end", Shown(&kv.key)));
-        }
+        let is_lasting = |key: &[u8]| key.starts_with(b"data/") || key.contains(&0);
+        let left =
+            self.store.keys().find(|kv| !is_lasting(&kv.key) && !kept.contains(&kv.create_revision))?;
+        broken("no-residue", format!("the key {} is left at the end", Shown(&left.key)))
+    }
+
+    fn is_behind(&self) -> Option<Broken> {
         let last = self.monitor.reigns.last()?;
         let behind = self.monitor.seen.iter().find(|seen| !seen.any || seen.last != *last)?;
         broken("observe-order", format!("c{} has not seen the last state", behind.process))

@@ -25,7 +25,7 @@ impl World {
     }
 
     /// Whether nothing that others do has to do with the steps of this process.
-    fn is_alone(&self, number: u8, roles: &[Role]) -> bool {
+    pub(super) fn is_alone(&self, number: u8, roles: &[Role]) -> bool {
         let process = &self.processes[number as usize];
         let begins_to_observe = roles[number as usize].does == Does::Observe && process.at.info.waits_to_go;
         process.life == Life::Runs

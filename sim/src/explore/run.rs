@@ -69,7 +69,7 @@ pub fn walk(space: &Space, planted: Option<&'static Planted>, path: &[Choice]) -
                 to.tell(Node::World, What::Calm);
                 to.at_ns += 100_000 * MS;
                 to.tell(Node::World, What::Note("the run is over: nothing is under way any more".into()));
-                broken = world.at_the_end().filter(|broken| explored.judges(broken.invariant));
+                broken = world.at_the_end(&explored);
             }
         }
     }

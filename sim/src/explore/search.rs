@@ -5,25 +5,49 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::automaton::Bytes;
 use super::bounds::Space;
+use super::frontier::{Frontier, Hex, Open};
+use super::independence::Touches;
 use super::monitor::Broken;
 use super::step::{Explored, Silent};
 use super::world::{Choice, World};
 use crate::planted::Planted;
+use crate::scenario::BadInput;
 
 /// A run that does not end within so many steps goes round in circles.
 pub(super) const LONGEST: u32 = 500;
 
 /// How much of what is redundant is left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Reduction {
     /// Nothing: every order of all steps. The judge of the others
     Plain,
     /// A state that was visited is not visited again
     States,
-    /// As `states`, and of steps that commute one order
+    /// As `states`, and the steps of a process alone where nothing that others do has to do with them
     Full,
+    /// States are not told apart; of steps that are independent one order is taken (sleep sets). To compare with
+    Sleep,
+}
+
+/// When a search ends though not all was searched.
+#[derive(Clone, Debug, Default)]
+pub struct Until {
+    /// After this time.
+    pub budget: Option<Duration>,
+    /// When this is no longer 0.
+    pub signal: Option<Arc<AtomicUsize>>,
+}
+
+impl Until {
+    pub(super) fn is_over(&self, elapsed: Duration) -> bool {
+        self.budget.is_some_and(|budget| elapsed >= budget)
+            || self.signal.as_ref().is_some_and(|signal| signal.load(Ordering::Relaxed) != 0)
+    }
 }
 
 /// How to search.
@@ -33,8 +57,10 @@ pub struct SearchOptions {
     pub reduction: Reduction,
     /// Threads.
     pub jobs: usize,
-    /// After this time the search ends, wherever it is.
-    pub budget: Option<Duration>,
+    /// When the search ends, wherever it is.
+    pub until: Until,
+    /// What is left of a search that ends early is handed back, to be continued.
+    pub keeps_frontier: bool,
     /// Carry out each step of the library anew, and remember none.
     pub forgets: bool,
     /// The search goes on after a violation, and collects which invariants broke.
@@ -43,7 +69,14 @@ pub struct SearchOptions {
 
 impl Default for SearchOptions {
     fn default() -> Self {
-        Self { reduction: Reduction::Full, jobs: 1, budget: None, forgets: false, all: false }
+        Self {
+            reduction: Reduction::Full,
+            jobs: 1,
+            until: Until::default(),
+            keeps_frontier: false,
+            forgets: false,
+            all: false,
+        }
     }
 }
 
@@ -85,6 +118,8 @@ pub struct Outcome {
     pub first_unexplored: Vec<Choice>,
     /// How long it took.
     pub took: Duration,
+    /// What is left of a search that ended early, if it was asked for.
+    pub frontier: Option<Frontier>,
 }
 
 /// How far a search is, now and then.
@@ -111,6 +146,8 @@ struct Item {
     depth: u32,
     /// Its part of the whole.
     weight: f64,
+    /// With sleep sets: steps that were tried elsewhere, and nothing since has to do with.
+    asleep: Vec<(Choice, Touches)>,
 }
 
 fn path(way: Option<&Arc<Link>>, last: Option<Choice>) -> Vec<Choice> {
@@ -146,7 +183,7 @@ impl Hasher for AsIs {
 
 #[allow(
     clippy::disallowed_types,
-    reason = "only asked whether something is in it; never gone through in its order"
+    reason = "only asked whether something is in it; put in order where it is gone through"
 )]
 type Shard = std::collections::HashSet<u128, BuildHasherDefault<AsIs>>;
 
@@ -164,10 +201,27 @@ impl Visited {
     fn insert(&self, hash: u128) -> bool {
         lock(&self.shards[(hash >> 122) as usize]).insert(hash)
     }
+
+    /// All of them, in order, taken out.
+    fn take(&self) -> Vec<u128> {
+        let mut all: Vec<u128> =
+            self.shards.iter().flat_map(|shard| std::mem::take(&mut *lock(shard))).collect();
+        all.sort_unstable();
+        all
+    }
 }
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Those that a state leads to share its part of the whole; without any it is done.
+fn share(weight: f64, among: &mut [Item], done: &mut Outcome) {
+    if among.is_empty() {
+        done.done += weight;
+    }
+    let part = weight / among.len() as f64;
+    among.iter_mut().for_each(|item| item.weight = part);
 }
 
 struct Search<'s> {
@@ -186,64 +240,159 @@ struct Search<'s> {
 }
 
 /// Searches a space.
-#[allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the time that a search may take, and the threads that it runs on; no explored run sees either"
-)]
 pub fn search(
     space: &Space,
     planted: Option<&'static Planted>,
     options: &SearchOptions,
-    mut progress: impl FnMut(Progress),
+    progress: impl FnMut(Progress),
 ) -> Outcome {
-    let began = std::time::Instant::now();
-    let search = Search {
-        explored: Explored::new(space, planted, options.forgets),
-        options,
-        visited: Visited::new(),
-        pool: Mutex::default(),
-        more: Condvar::new(),
-        idle: AtomicUsize::new(0),
-        stop: AtomicBool::new(false),
-        cut_short: AtomicBool::new(false),
-        steps: AtomicU64::new(0),
-        states: AtomicU64::new(0),
-        total: Mutex::new(Outcome::default()),
-    };
+    let search = Search::new(space, planted, options);
     match search.explored.begin(space, &mut Silent) {
         Ok(world) => {
-            lock(&search.pool).push(Item { world, way: None, depth: 0, weight: 1.0 });
+            let item = Item { world, way: None, depth: 0, weight: 1.0, asleep: Vec::new() };
+            lock(&search.pool).push(item);
             search.states.store(1, Ordering::Relaxed);
         }
         Err(broken) => search.found(broken, Vec::new()),
     }
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(|| search.work())).collect();
-        while workers.iter().any(|worker| !worker.is_finished()) {
-            std::thread::park_timeout(Duration::from_millis(20));
-            if options.budget.is_some_and(|budget| began.elapsed() >= budget) {
-                search.stop.store(true, Ordering::Relaxed);
-                search.more.notify_all();
+    search.run(space, planted, progress)
+}
+
+/// Goes on with a search that ended early; `options` say how, but for what is left out: that stays as it was.
+///
+/// # Errors
+/// One line if this build does not come to the states that the search had come to.
+pub fn resume(
+    frontier: Frontier,
+    planted: Option<&'static Planted>,
+    options: &SearchOptions,
+    progress: impl FnMut(Progress),
+) -> Result<Outcome, BadInput> {
+    let Frontier { head, visited } = frontier;
+    let options = SearchOptions { reduction: head.reduction, ..options.clone() };
+    let search = Search::new(&head.space, planted, &options);
+    let elsewhere = || BadInput("it was made by another build: its steps lead elsewhere now".to_owned());
+    let mut bytes = Bytes::default();
+    for open in head.open {
+        let mut world = search.explored.begin(&head.space, &mut Silent).map_err(|_| elsewhere())?;
+        let mut way = None;
+        let depth = open.path.len() as u32;
+        for choice in open.path {
+            let possible = world.enabled(&search.explored.roles).contains(&choice);
+            if !possible || world.take(&search.explored, choice, &mut Silent).is_err() {
+                return Err(elsewhere());
             }
-            let (steps, states) =
-                (search.steps.load(Ordering::Relaxed), search.states.load(Ordering::Relaxed));
-            progress(Progress { steps, states, done: lock(&search.total).done });
+            way = Some(Arc::new(Link { choice, before: way }));
         }
-    });
-    let mut outcome = std::mem::take(&mut *lock(&search.total));
-    let left = std::mem::take(&mut *lock(&search.pool));
-    outcome.exhausted = left.is_empty() && !search.cut_short.load(Ordering::Relaxed);
-    outcome.unexplored = left.len();
-    outcome.first_unexplored =
-        left.iter().map(|item| path(item.way.as_ref(), None)).min_by_key(Vec::len).unwrap_or_default();
-    outcome.steps = search.steps.load(Ordering::Relaxed);
-    outcome.states = search.states.load(Ordering::Relaxed);
-    outcome.local = search.explored.seen();
-    outcome.ends.sort_unstable();
-    outcome.ends.dedup();
-    outcome.took = began.elapsed();
-    outcome
+        if world.hash(&mut bytes) != open.state.0 {
+            return Err(elsewhere());
+        }
+        let item = Item { world, way, depth, weight: open.weight, asleep: Vec::new() };
+        lock(&search.pool).push(item);
+    }
+    for hash in visited {
+        search.visited.insert(hash);
+    }
+    search.steps.store(head.steps, Ordering::Relaxed);
+    search.states.store(head.states, Ordering::Relaxed);
+    {
+        let mut total = lock(&search.total);
+        total.executions = head.executions;
+        total.longest = head.longest;
+        total.done = head.done;
+        total.ends = head.ends.into_iter().map(|Hex(end)| end).collect();
+    }
+    Ok(search.run(&head.space, planted, progress))
+}
+
+impl<'s> Search<'s> {
+    fn new(space: &Space, planted: Option<&'static Planted>, options: &'s SearchOptions) -> Self {
+        Self {
+            explored: Explored::new(space, planted, options.forgets),
+            options,
+            visited: Visited::new(),
+            pool: Mutex::default(),
+            more: Condvar::new(),
+            idle: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            cut_short: AtomicBool::new(false),
+            steps: AtomicU64::new(0),
+            states: AtomicU64::new(0),
+            total: Mutex::new(Outcome::default()),
+        }
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "the time that a search may take, and the threads that it runs on; no explored run sees either"
+    )]
+    fn run(
+        self,
+        space: &Space,
+        planted: Option<&'static Planted>,
+        mut progress: impl FnMut(Progress),
+    ) -> Outcome {
+        let search = self;
+        let options = search.options;
+        let began = std::time::Instant::now();
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(|| search.work())).collect();
+            while workers.iter().any(|worker| !worker.is_finished()) {
+                std::thread::park_timeout(Duration::from_millis(20));
+                if options.until.is_over(began.elapsed()) {
+                    search.stop.store(true, Ordering::Relaxed);
+                    search.more.notify_all();
+                }
+                let (steps, states) =
+                    (search.steps.load(Ordering::Relaxed), search.states.load(Ordering::Relaxed));
+                progress(Progress { steps, states, done: lock(&search.total).done });
+            }
+        });
+        let mut outcome = std::mem::take(&mut *lock(&search.total));
+        let left = std::mem::take(&mut *lock(&search.pool));
+        outcome.exhausted = left.is_empty() && !search.cut_short.load(Ordering::Relaxed);
+        outcome.unexplored = left.len();
+        outcome.first_unexplored =
+            left.iter().map(|item| path(item.way.as_ref(), None)).min_by_key(Vec::len).unwrap_or_default();
+        outcome.steps = search.steps.load(Ordering::Relaxed);
+        outcome.states = search.states.load(Ordering::Relaxed);
+        outcome.local = search.explored.seen();
+        outcome.ends.sort_unstable();
+        outcome.ends.dedup();
+        outcome.took = began.elapsed();
+        if options.keeps_frontier && !left.is_empty() && outcome.found.is_empty() {
+            outcome.frontier = Some(search.frontier(space, planted, &outcome, &left));
+        }
+        outcome
+    }
+
+    fn frontier(
+        &self,
+        space: &Space,
+        planted: Option<&'static Planted>,
+        outcome: &Outcome,
+        left: &[Item],
+    ) -> Frontier {
+        let mut frontier = Frontier::new(space, planted.map(|planted| planted.name), self.options.reduction);
+        let mut bytes = Bytes::default();
+        let open = |item: &Item| Open {
+            path: path(item.way.as_ref(), None),
+            state: Hex(item.world.hash(&mut bytes)),
+            weight: item.weight,
+        };
+        frontier.visited = self.visited.take();
+        let head = &mut frontier.head;
+        head.open = left.iter().map(open).collect();
+        head.visited = frontier.visited.len() as u64;
+        head.executions = outcome.executions;
+        head.steps = outcome.steps;
+        head.states = outcome.states;
+        head.longest = outcome.longest;
+        head.done = outcome.done;
+        head.ends = outcome.ends.iter().copied().map(Hex).collect();
+        frontier
+    }
 }
 
 impl Search<'_> {
@@ -310,29 +459,34 @@ impl Search<'_> {
         }
     }
 
+    /// Tries the steps of one state.
     fn go_on(&self, item: Item, own: &mut Vec<Item>, bytes: &mut Bytes, done: &mut Outcome) {
-        let Item { mut world, way, depth, weight } = item;
+        let Item { mut world, way, depth, weight, asleep } = item;
         let enabled = world.enabled(&self.explored.roles);
         if enabled.iter().all(Choice::is_fault) {
             done.executions += 1;
             done.ends.push(world.hash(bytes));
-            if let Some(broken) = world.at_the_end().filter(|broken| self.explored.judges(broken.invariant)) {
+            if let Some(broken) = world.at_the_end(&self.explored) {
                 self.found(broken, path(way.as_ref(), None));
             }
         }
         done.longest = done.longest.max(depth);
         if depth >= LONGEST {
-            let detail = format!("the run has not come to an end after {LONGEST} steps");
-            self.found(Broken { invariant: "progress", detail }, path(way.as_ref(), None));
+            self.found(Broken::goes_round(), path(way.as_ref(), None));
             return;
         }
         let choices = match self.options.reduction {
             Reduction::Full => world.persistent(&self.explored.roles, enabled),
-            Reduction::Plain | Reduction::States => enabled,
+            Reduction::Plain | Reduction::States | Reduction::Sleep => enabled,
         };
-        let count = choices.len();
-        let mut left = count;
         let before = own.len();
+        if self.options.reduction == Reduction::Sleep {
+            let from = Item { world, way, depth, weight, asleep };
+            self.try_awake(&from, choices, own, done);
+            share(weight, &mut own[before..], done);
+            return;
+        }
+        let mut left = choices.len();
         for choice in choices {
             left -= 1;
             // The last may have the world itself.
@@ -348,14 +502,32 @@ impl Search<'_> {
             }
             done.states += 1;
             let way = Some(Arc::new(Link { choice, before: way.clone() }));
-            own.push(Item { world: next, way, depth: depth + 1, weight: 0.0 });
+            own.push(Item { world: next, way, depth: depth + 1, weight: 0.0, asleep: Vec::new() });
         }
-        let new = own.len() - before;
-        if new == 0 {
-            done.done += weight;
-        }
-        for item in &mut own[before..] {
-            item.weight = weight / new as f64;
+        share(weight, &mut own[before..], done);
+    }
+
+    /// Tries the steps that are not asleep. Each of them sleeps in what comes after its later siblings, until a step is taken that
+    /// has to do with it.
+    fn try_awake(&self, from: &Item, choices: Vec<Choice>, own: &mut Vec<Item>, done: &mut Outcome) {
+        let mut asleep = from.asleep.clone();
+        for choice in choices {
+            if asleep.iter().any(|(other, _)| *other == choice) {
+                continue;
+            }
+            done.steps += 1;
+            let (world, taken, touches) = from.world.take_noting(&self.explored, choice);
+            match taken {
+                Err(broken) => self.found(broken, path(from.way.as_ref(), Some(choice))),
+                Ok(()) => {
+                    done.states += 1;
+                    let still = asleep.iter().filter(|(_, other)| other.independent(touches));
+                    let way = Some(Arc::new(Link { choice, before: from.way.clone() }));
+                    let asleep = still.copied().collect();
+                    own.push(Item { world, way, depth: from.depth + 1, weight: 0.0, asleep });
+                }
+            }
+            asleep.push((choice, touches));
         }
     }
 

@@ -58,7 +58,7 @@ pub fn shorten(
                 let broken = match there.take(&explored, choice, &mut Silent) {
                     Err(broken) => Some(broken),
                     Ok(()) if there.enabled(&explored.roles).iter().all(Choice::is_fault) => {
-                        there.at_the_end()
+                        there.at_the_end(&explored)
                     }
                     Ok(()) => None,
                 };

@@ -218,6 +218,14 @@ impl World {
                 self.expire(process, to);
                 Ok(())
             }
+            Choice::Revoke { process } => {
+                self.left.revocations -= 1;
+                let lease = self.leases[process as usize].id;
+                to.tell(Node::World, What::Note(format!("somebody revokes lease {lease:x}")));
+                let request = Arc::new(Request::LeaseRevoke { id: lease });
+                self.commit(&request, None, None, to).map(drop).unwrap_or_default();
+                Ok(())
+            }
             Choice::Compact => {
                 self.left.compactions -= 1;
                 let request = Arc::new(Request::Compact { revision: self.store.revision(), physical: false });

@@ -13,6 +13,7 @@ use super::automaton::{At, Bytes, hash_message};
 use super::bounds::{Bounds, Does, Role};
 use super::monitor::Monitor;
 use super::program::{DRIFT_BOUND_PPM, TTL, Written};
+use crate::history::Kind;
 use crate::store::{Store, is_read_only};
 
 /// One step of the explored world. Processes, calls, watches and leases are numbered from 0 or as they came.
@@ -128,6 +129,11 @@ pub enum Choice {
         process: u8,
         /// Which.
         call: u32,
+    },
+    /// Somebody revokes a lease.
+    Revoke {
+        /// The place of the lease among those that there are.
+        process: u8,
     },
     /// The store forgets all but its newest revision.
     Compact,
@@ -273,6 +279,7 @@ impl Choice {
                 | Self::Crash { .. }
                 | Self::Lapse { .. }
                 | Self::ApplyLagging { .. }
+                | Self::Revoke { .. }
                 | Self::Compact
         )
     }
@@ -303,6 +310,7 @@ impl Choice {
             | Self::Open { .. }
             | Self::TakeOver { .. }
             | Self::Expire { .. }
+            | Self::Revoke { .. }
             | Self::Compact => None,
         }
     }
@@ -342,6 +350,9 @@ impl World {
             if self.may_expire(lease) {
                 choices.push(Choice::Expire { process: index as u8 });
             }
+            if self.left.revocations > 0 && self.waits_behind(lease, roles) {
+                choices.push(Choice::Revoke { process: index as u8 });
+            }
         }
         for late in &self.late {
             if late.counted || self.left.late_requests > 0 {
@@ -358,7 +369,7 @@ impl World {
     }
 
     /// Whether it is a timer whose time has not come.
-    fn is_early(&self, choice: &Choice) -> bool {
+    pub(super) fn is_early(&self, choice: &Choice) -> bool {
         matches!(*choice, Choice::Timer { process } if !self.processes[process as usize].at.info.timer_due)
     }
 
@@ -466,6 +477,18 @@ impl World {
         }
     }
 
+    /// Whether a key of this lease is in line, but not first. A reader may hold then.
+    fn waits_behind(&self, lease: &Lease, roles: &[Role]) -> bool {
+        let role = &roles[lease.keeper as usize];
+        if !matches!(role.does.kind(), Kind::Mutex | Kind::Leader) {
+            return false;
+        }
+        let prefix = format!("{}/", role.name);
+        let in_line = || self.store.keys().filter(|kv| kv.key.starts_with(prefix.as_bytes()));
+        let first = in_line().min_by_key(|kv| kv.create_revision);
+        first.is_some_and(|first| first.lease != lease.id) && in_line().any(|kv| kv.lease == lease.id)
+    }
+
     /// The lease that a process renews.
     pub(super) fn lease_kept_by(&self, process: u8) -> Option<&Lease> {
         self.leases.iter().rfind(|lease| lease.keeper == process)
@@ -484,22 +507,7 @@ impl World {
         for late in &self.late {
             (late.process, &late.request, late.counted).hash(bytes);
         }
-        let left = &self.left;
-        let left = [
-            left.crashes,
-            left.lost_answers,
-            left.not_applied,
-            left.late_requests,
-            left.early_timers,
-            left.expiries,
-            left.pauses,
-            left.renewals,
-            left.breaks,
-            left.cancels,
-            left.compactions,
-            left.lags,
-        ];
-        bytes.write(&left);
+        bytes.write(&self.left.each());
         self.monitor.hash(bytes);
         bytes.digest()
     }

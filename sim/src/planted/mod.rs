@@ -4,6 +4,7 @@
 mod canary;
 mod deaf;
 mod election;
+mod explored;
 mod harness;
 mod met;
 mod readers;
@@ -25,6 +26,7 @@ use wrong_lock::{Flaw, wrong_lock};
 
 pub use canary::{CANARIES, Canary};
 pub(crate) use canary::{idle, refusing};
+pub use explored::EXPLORED;
 pub use harness::HARNESS;
 pub use met::{Answer, MET, Met};
 
@@ -265,5 +267,5 @@ pub const PLANTED: &[Planted] = &[
 /// Finds a planted bug, of a library or of the harness, or a canary, by its name.
 pub fn find(name: &str) -> Option<&'static Planted> {
     let canaries = CANARIES.iter().map(|canary| &canary.bug);
-    PLANTED.iter().chain(HARNESS).chain(canaries).find(|planted| planted.name == name)
+    PLANTED.iter().chain(EXPLORED).chain(HARNESS).chain(canaries).find(|planted| planted.name == name)
 }

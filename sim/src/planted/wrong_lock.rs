@@ -31,6 +31,10 @@ pub(super) enum Flaw {
     TokenIsTheLease,
     /// Keys follow the name without a slash.
     NamesOverlap,
+    /// Those before are listed, and watched from a later revision on.
+    WatchesTooLate,
+    /// Who finds another in line leaves it and comes again.
+    GivesWay,
     /// As `NoOwnKeyCheck`, of the write side of a read-write lock.
     WriterWithoutKey,
 }
@@ -93,6 +97,23 @@ struct Contender {
 
 impl Contender {
     async fn take(mut self, wait: Wait) -> Result<Option<Box<dyn Held>>, Error> {
+        while self.flaw == Flaw::GivesWay {
+            if !self.join().await? {
+                return Ok(Some(Box::new(self)));
+            }
+            self.txn(self.delete()).await?;
+        }
+        if self.join().await? {
+            if wait == Wait::Try {
+                return Ok(None);
+            }
+            self.wait_turn().await?;
+        }
+        Ok(Some(Box::new(self)))
+    }
+
+    /// Gets in line. Whether another is there: before it, or, for who gives way, at all.
+    async fn join(&mut self) -> Result<bool, Error> {
         let first = Range::prefix(&*self.prefix).sorted(SortTarget::Create, SortOrder::Ascend).limit(1);
         let join = Txn::new()
             .when([Compare::create_revision(&*self.key, CompareOp::Equal, 0)])
@@ -107,32 +128,38 @@ impl Contender {
         } else {
             created(&joined, 0).unwrap_or(joined.header.revision)
         };
-        let is_first = created(&joined, 1).is_none_or(|first| first >= self.revision);
-        if !is_first {
-            if wait == Wait::Try {
-                return Ok(None);
-            }
-            match self.flaw {
-                Flaw::NoOwnKeyCheck | Flaw::WriterWithoutKey => while !self.wait_for_those_before().await? {},
-                Flaw::ZombieAfterCompaction => {
-                    if !self.wait_for_those_before().await? {
-                        self.is_zombie = true;
-                        return Err(Error::Refused(Refusal::Compacted));
-                    }
-                    self.look_for_own_key().await?;
-                }
-                Flaw::FirstKeyWinsLate => {
-                    self.wait_for_deletion(WatchRequest::prefix(&*self.prefix)).await;
-                }
-                Flaw::OwnerWhileQueued => {}
-                Flaw::BlindToOwnExpiry => {
-                    while !self.wait_for_those_before().await? {}
-                    self.look_for_own_key().await?;
-                }
-                Flaw::TokenIsTheLease | Flaw::NamesOverlap => self.wait_well().await?,
-            }
+        if self.flaw == Flaw::GivesWay {
+            let all = self.txn(Txn::new().and_then([Op::Range(Range::prefix(&*self.prefix))])).await?;
+            return Ok(
+                matches!(all.responses.first(), Some(OpResponse::Range(range)) if range.kvs.len() > 1),
+            );
         }
-        Ok(Some(Box::new(self)))
+        Ok(created(&joined, 1).is_some_and(|first| first < self.revision))
+    }
+
+    async fn wait_turn(&mut self) -> Result<(), Error> {
+        match self.flaw {
+            Flaw::NoOwnKeyCheck | Flaw::WriterWithoutKey | Flaw::WatchesTooLate => {
+                while !self.wait_for_those_before().await? {}
+            }
+            Flaw::ZombieAfterCompaction => {
+                if !self.wait_for_those_before().await? {
+                    self.is_zombie = true;
+                    return Err(Error::Refused(Refusal::Compacted));
+                }
+                self.look_for_own_key().await?;
+            }
+            Flaw::FirstKeyWinsLate => {
+                self.wait_for_deletion(WatchRequest::prefix(&*self.prefix)).await;
+            }
+            Flaw::OwnerWhileQueued | Flaw::GivesWay => {}
+            Flaw::BlindToOwnExpiry => {
+                while !self.wait_for_those_before().await? {}
+                self.look_for_own_key().await?;
+            }
+            Flaw::TokenIsTheLease | Flaw::NamesOverlap => self.wait_well().await?,
+        }
+        Ok(())
     }
 
     /// Without a flaw: the wait ends with the session.
@@ -167,10 +194,8 @@ impl Contender {
             let read = self.txn(Txn::new().and_then([Op::Range(before)])).await?;
             let Some(OpResponse::Range(range)) = read.responses.first() else { return Ok(true) };
             let Some(nearest) = range.kvs.first() else { return Ok(true) };
-            let request = WatchRequest {
-                start_revision: read.header.revision + 1,
-                ..WatchRequest::key(nearest.key.clone())
-            };
+            let from = if self.flaw == Flaw::WatchesTooLate { 0 } else { read.header.revision + 1 };
+            let request = WatchRequest { start_revision: from, ..WatchRequest::key(nearest.key.clone()) };
             if !self.wait_for_deletion(request).await {
                 return Ok(false);
             }
