@@ -135,13 +135,17 @@ impl Holder<'_> {
         let put = Op::Put(Put::new(key, self.holding.token.to_string()));
         let deed = Deed::Txn { holding: self.holding.clone() };
         let committed = |response: &TxnResponse| DeedEnd::Committed { revision: response.header.revision };
+        let client = self.client;
         // What came of it is in the history.
-        let _ = self.client.does(deed, self.held.txn(vec![put]), committed).await;
+        let asked = client.does(deed, self.held.txn(vec![put]), committed);
+        self.unless_lost(asked).await;
     }
 
     async fn confirm(&mut self) {
         let deed = Deed::Confirm { holding: self.holding.clone() };
-        let _ = self.client.does(deed, self.held.confirm(), |&held| DeedEnd::Confirmed(held)).await;
+        let client = self.client;
+        let asked = client.does(deed, self.held.confirm(), |&held| DeedEnd::Confirmed(held));
+        self.unless_lost(asked).await;
     }
 
     /// A second candidature of one session is its first one's: it says a new value, and gives the same leadership.

@@ -127,12 +127,14 @@ impl<'a> Sessions<'a> {
         if self.users.fetch_sub(1, Ordering::Relaxed) > 1 {
             return;
         }
-        let Some(session) = self.open.lock().await.clone() else { return };
-        if session.is_alive() {
-            self.close(session).await;
-        } else {
-            self.ended(&session, SessionEnd::Lost);
+        let session = self.open.lock().await.clone();
+        match session {
+            Some(session) if session.is_alive() => self.close(session).await,
+            Some(session) => self.ended(&session, SessionEnd::Lost),
+            None => {}
         }
+        // What was dropped is given back in the background, which a process that ends at once would take with it.
+        self.client.sleep_ms(2 * self.ttl_s * 1000 + 1_000).await;
     }
 
     /// Whether it was the one that is open; it is not any more.
