@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ENDINGS, KINDS, Scenario};
+use super::{ENDINGS, HABITS, KINDS, Scenario};
 use crate::{check, coverage, fault};
 
 /// The schema. What only a check beyond the types rules out (two members, a span the wrong way round) is not in it.
@@ -10,6 +10,7 @@ pub fn schema() -> Value {
     let mut schema = schemars::schema_for!(Scenario).to_value();
     let kinds: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
     let operations: Vec<_> = KINDS.iter().flat_map(|kind| kind.operations()).collect();
+    let habits: Vec<_> = HABITS.iter().map(|(name, _)| name).collect();
     // Names that the types have as any text.
     for (place, what) in [
         ("/properties/invariants/items", json!({"type": "string", "enum": check::names()})),
@@ -17,6 +18,7 @@ pub fn schema() -> Value {
         ("/$defs/WorkloadSpec/properties/kind/enum", json!(kinds)),
         ("/$defs/WorkloadSpec/properties/operations/propertyNames", json!({"enum": operations})),
         ("/$defs/WorkloadSpec/properties/endings/propertyNames", json!({"enum": ENDINGS})),
+        ("/$defs/WorkloadSpec/properties/habits/propertyNames", json!({"enum": habits})),
         ("/$defs/FaultSpec/properties/weights/propertyNames", json!({"enum": fault::NAMES})),
         ("/$defs/ClusterSpec/properties/members/enum", json!([1, 3, 5])),
     ] {
