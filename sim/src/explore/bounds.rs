@@ -245,6 +245,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("election-2-expiry-lost", include_str!("../../scenarios/explore/election-2-expiry-lost.toml")),
     ("mutex-2-expiry-lost-late", include_str!("../../scenarios/explore/mutex-2-expiry-lost-late.toml")),
     ("mutex-2-revoked", include_str!("../../scenarios/explore/mutex-2-revoked.toml")),
+    ("mutex-2-late-stay", include_str!("../../scenarios/explore/mutex-2-late-stay.toml")),
     ("mutex-kept-expiry", include_str!("../../scenarios/explore/mutex-kept-expiry.toml")),
     ("mutex-names", include_str!("../../scenarios/explore/mutex-names.toml")),
     ("session-opening", include_str!("../../scenarios/explore/session-opening.toml")),

@@ -251,7 +251,8 @@ mod tests {
 
     /// The state that a walk leads to; each number picks a step.
     fn walked(explored: &Explored, name: &str, way: &[u16]) -> World {
-        let mut world = explored.begin(&find(name).unwrap(), &mut Silent).ok().unwrap();
+        let mut world =
+            explored.begin(&find(name).expect(name), &mut Silent).ok().expect("nothing breaks so early");
         for pick in way {
             let enabled = world.enabled(&explored.roles);
             if enabled.is_empty() {
@@ -266,7 +267,7 @@ mod tests {
     }
 
     fn explored(name: &str) -> Explored {
-        Explored::new(&find(name).unwrap(), None, false)
+        Explored::new(&find(name).expect(name), None, false)
     }
 
     fn swapped(

@@ -1,4 +1,4 @@
-//! Which planted bug is found within which bounds, and the table of it: docs/explored-bugs.md.
+//! Which planted bug is found within which bounds, and how soon.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub const FOUND_IN: &[(&str, &str)] = &[
     ("writer-without-key", "rwlock-2r1w-expiry"),
     ("reader-overtakes", "rwlock-2r2w-crash"),
     ("reader-beside-writer", "rwlock-1r1w-crash"),
-    ("without-fence", "mutex-2-expiry-lost-late"),
+    ("without-fence", "mutex-2-late-stay"),
     ("without-own-key", "mutex-2-revoked"),
     ("lost-wake-up", "mutex-2x1"),
     ("gives-way", "mutex-2x1"),
