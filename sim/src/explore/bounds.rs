@@ -238,6 +238,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("mutex-2x1", include_str!("../../scenarios/explore/mutex-2x1.toml")),
     ("mutex-2x1-crash", include_str!("../../scenarios/explore/mutex-2x1-crash.toml")),
     ("mutex-2x2-drop", include_str!("../../scenarios/explore/mutex-2x2-drop.toml")),
+    ("mutex-2x2-late", include_str!("../../scenarios/explore/mutex-2x2-late.toml")),
     ("rwlock-1r1w-crash", include_str!("../../scenarios/explore/rwlock-1r1w-crash.toml")),
     ("election-2-observer", include_str!("../../scenarios/explore/election-2-observer.toml")),
     ("mutex-2-renewal-expiry", include_str!("../../scenarios/explore/mutex-2-renewal-expiry.toml")),

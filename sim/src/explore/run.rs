@@ -1,5 +1,6 @@
 //! One run of a space, given by its steps: the history that it makes, for checkers and for who looks at it; and its capsule.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -32,13 +33,20 @@ pub struct Walk {
     pub violations: Vec<Violation>,
 }
 
+#[derive(Default)]
 struct Recording {
     recorder: Recorder,
     at_ns: u64,
+    /// The deeds as the checkers number them, in the order in which they are begun; a process numbers its own by its asks.
+    deeds: BTreeMap<u64, u64>,
 }
 
 impl Telling for Recording {
-    fn tell(&mut self, node: Node, what: What) {
+    fn tell(&mut self, node: Node, mut what: What) {
+        if let What::Does { deed, .. } | What::Did { deed, .. } = &mut what {
+            let next = self.deeds.len() as u64 + 1;
+            *deed = *self.deeds.entry(*deed).or_insert(next);
+        }
         self.recorder.record(self.at_ns, node, what);
     }
 }
@@ -49,7 +57,7 @@ impl Telling for Recording {
 /// If one of them cannot be taken where it stands.
 pub fn walk(space: &Space, planted: Option<&'static Planted>, path: &[Choice]) -> Result<Walk, BadInput> {
     let explored = Explored::new(space, planted, false);
-    let mut to = Recording { recorder: Recorder::default(), at_ns: 0 };
+    let mut to = Recording::default();
     let mut broken = None;
     match explored.begin(space, &mut to) {
         Err(found) => broken = Some(found),
