@@ -26,8 +26,7 @@ use crate::scenario::{self, BadInput, Expect, Scenario};
 /// processes tell, and what a watch on every key tells, is one history for the same checkers; what of it is uncertain by
 /// its nature (when exactly a write was committed, who believed while he was stopped) is never held against anyone.
 ///
-/// Not judged here: true-errors, lease-life and progress' second half, which ask for what nobody can see of a real
-/// cluster. Faults that a plan cannot do here (lost messages, slow disks, changes of membership) are not drawn. Members
+/// Not judged here: true-errors, lease-life and progress, which ask for what nobody can see of a real cluster. Faults that a plan cannot do here (lost messages, slow disks, changes of membership) are not drawn. Members
 /// stand still for at most six tenths of a lease: longer, and etcd itself may revoke live leases (see the docs).
 #[derive(clap::Args)]
 pub(super) struct Args {

@@ -103,6 +103,11 @@ impl Plan {
         });
         faults.extend(lasting);
         faults.sort_by_key(|timed| timed.at_ms);
+        Self::of(scenario, seed, operations::draw(scenario, &streams), faults)
+    }
+
+    /// The plan of these clients and faults, with the scenario's cluster and times.
+    fn of(scenario: &Scenario, seed: u64, clients: Vec<ClientPlan>, faults: Vec<TimedFault>) -> Self {
         Self {
             seed,
             duration_ms: scenario.duration_s * 1000,
@@ -110,7 +115,7 @@ impl Plan {
             drain_at_ms: scenario.drain_at_ms(),
             progress_ms: scenario.progress_s * 1000,
             cluster: scenario.cluster.clone(),
-            clients: operations::draw(scenario, &streams),
+            clients,
             faults,
         }
     }

@@ -53,16 +53,7 @@ impl Plan {
             let changes = matches!(timed.fault, Fault::MemberAdd { .. } | Fault::MemberRemove { .. });
             !changes || is_possible(&timed.fault, &scenario.cluster)
         });
-        Self {
-            seed,
-            duration_ms: scenario.duration_s * 1000,
-            calm_at_ms: scenario.calm_at_ms(),
-            drain_at_ms: scenario.drain_at_ms(),
-            progress_ms: scenario.progress_s * 1000,
-            cluster: scenario.cluster.clone(),
-            clients,
-            faults,
-        }
+        Self::of(&scenario, seed, clients, faults)
     }
 }
 
