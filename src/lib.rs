@@ -128,6 +128,7 @@ pub mod metrics;
 mod metrics;
 mod mutex;
 mod name;
+mod recipes;
 mod rwlock;
 mod session;
 mod sync;
