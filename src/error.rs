@@ -43,6 +43,26 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The barrier is held already.
+    #[error("the barrier {name:?} is held already")]
+    BarrierHeld {
+        /// The barrier.
+        name: String,
+    },
+    /// As many as the double barrier is for are in it already, or those of the last round are not all out.
+    #[error("the barrier {name:?} is full: {count} members are in it")]
+    BarrierFull {
+        /// The barrier.
+        name: String,
+        /// How many members it has.
+        count: usize,
+    },
+    /// One who waited at the double barrier is gone, so all who waited are out again. Enter anew.
+    #[error("the barrier {name:?} is broken: one of those who waited is gone")]
+    BarrierBroken {
+        /// The barrier.
+        name: String,
+    },
     /// A key that is no contender's lies below the name's prefix, so the line has no meaning. Something else writes
     /// there: another kind of lock on the same name, or a name that continues this one after a slash.
     #[error("foreign key {key} below the name's prefix: something other than a contender writes there")]

@@ -135,6 +135,14 @@ mod sync;
 mod tenure;
 pub mod wire;
 
+/// The primitives for plain threads: calls that block.
+pub mod blocking {
+    pub use crate::locker::blocking::Locker;
+    pub use crate::recipes::blocking::{
+        Barrier, BarrierHold, Claim, DoubleBarrier, Entered, PriorityQueue, Queue,
+    };
+}
+
 pub use backend::{
     Backend, CallError, Code, DeadlineExceeded, Refusal, Runtime, WatchMessage, WatchStream, within,
 };
@@ -144,8 +152,9 @@ pub use error::Error;
 pub use etcd::{Certificate, Identity, TlsOptions};
 pub use etcd::{ConnectError, Etcd, EtcdBuilder, EtcdOptions, TokioRuntime, grpc_wire};
 pub use instant::Instant;
-pub use locker::{Locker, LockerOf, blocking};
+pub use locker::{Locker, LockerOf};
 pub use mutex::{Mutex, MutexGuard};
+pub use recipes::{Barrier, BarrierHold, Claim, Departure, DoubleBarrier, Entered, PriorityQueue, Queue};
 pub use rwlock::{Policy, ReadGuard, RwLock, WriteGuard};
 pub use session::{Session, SessionBuilder};
 pub use tenure::Tenure;

@@ -132,7 +132,7 @@ impl Locker for LockerOf {
 }
 
 /// Lockers for plain threads.
-pub mod blocking {
+pub(crate) mod blocking {
     use super::{Error, LockerOf, Tenure, sync};
 
     /// A [`Locker`](super::Locker) whose calls block the calling thread. The backend's runtime must run on other

@@ -50,6 +50,22 @@ impl Name {
         push_lease(&mut key, lease);
         key
     }
+
+    /// The prefix of this library's own keys of one kind that belong to a recipe.
+    ///
+    /// Before the name and not behind it, as Go's own bookkeeping key of a priority queue: to Go's queue every key that begins
+    /// with the name is an item.
+    pub(crate) fn bookkeeping(&self, kind: &str) -> Vec<u8> {
+        format!("__{}\0{kind}/", self.0).into_bytes()
+    }
+
+    /// The prefix of a session's receipts; see [`Session::once`](crate::Session).
+    pub(crate) fn receipts(&self, lease: i64) -> Vec<u8> {
+        let mut prefix = self.bookkeeping("receipt");
+        push_lease(&mut prefix, lease);
+        prefix.push(b'.');
+        prefix
+    }
 }
 
 /// The key of a session's contender below `prefix`.

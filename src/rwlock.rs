@@ -300,7 +300,7 @@ impl RwLock {
 
     async fn reader_place(&self) -> Result<Place, Error> {
         let mut key = contender_key(&self.name.sub_prefix("read"), self.session.lease());
-        key.extend(format!("-{}", self.session.next_reader()).into_bytes());
+        key.extend(format!("-{}", self.session.next_number()).into_bytes());
         Place::take(&self.session, Arc::clone(&self.readers), key).await
     }
 

@@ -30,7 +30,7 @@ pub enum CompareTarget {
     Lease(i64),
 }
 
-/// One condition of a transaction. Over a range it must hold for every key in it, so it holds for an empty one.
+/// One condition of a transaction. Over a range it must hold for every key in it; an empty range counts as one absent key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Compare {
     /// The key, or the first of a range.

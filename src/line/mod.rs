@@ -20,6 +20,7 @@ mod takeover;
 mod wait;
 mod watching;
 
+pub(crate) use wait::is_gone;
 pub(crate) use watching::{Doubt, Watching};
 
 use std::sync::Arc;
@@ -420,8 +421,7 @@ impl Contender {
     }
 
     async fn txn(&self, txn: Txn) -> Result<Outcome<TxnResponse>, Failed> {
-        let backend = self.session.backend();
-        self.session.step(|deadline| backend.txn(txn.clone(), deadline)).await
+        self.session.txn(txn).await
     }
 }
 

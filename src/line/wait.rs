@@ -50,7 +50,10 @@ pub(super) async fn wait_turn(
             match waiter.near(head_start.take()).await? {
                 Near::Granted => return Ok(()),
                 Near::Again => {}
-                Near::Far { target, created } => waiter.far(&target, created).await?,
+                // Gone or not, the list tells.
+                Near::Far { target, created } => {
+                    is_gone(session, &target, created).await?;
+                }
             }
         }
     };
@@ -191,48 +194,50 @@ impl Waiter<'_> {
         before.max_create_revision = self.revision - 1;
         before.keys_only = true;
         let txn = Txn::new().and_then([Op::Range(Range::key(self.key)), Op::Range(before)]);
-        let backend = self.session.backend();
-        Ok(self.session.step(|deadline| backend.txn(txn.clone(), deadline)).await?.value)
+        Ok(self.session.txn(txn).await?.value)
     }
+}
 
-    /// Waits until one key is gone.
-    async fn far(&self, target: &[u8], created: i64) -> Result<(), Error> {
-        let backend = self.session.backend();
-        let request = WatchRequest { no_put: true, ..WatchRequest::key(target) };
-        let mut watching = Watching::new(backend.watch(request));
-        if watching.opened().await?.is_none() {
-            return Ok(());
-        }
-        let Some(as_of) = self.still_there(target, created).await? else { return Ok(()) };
-        let mut doubt = Doubt::of(backend, &watching, as_of);
-        loop {
-            let told = select_biased! {
-                told = watching.stream.next().fuse() => told,
-                () = doubt.due().fuse() => {
-                    if self.still_there(target, created).await?.is_none() {
-                        return Ok(());
-                    }
-                    continue;
+/// Waits until the incarnation of key `target` that was created at `created` is gone; false if that could not be watched to
+/// the end: look again.
+///
+/// Cancel safe.
+pub(crate) async fn is_gone(session: &Session, target: &[u8], created: i64) -> Result<bool, Error> {
+    let backend = session.backend();
+    let request = WatchRequest { no_put: true, ..WatchRequest::key(target) };
+    let mut watching = Watching::new(backend.watch(request));
+    if watching.opened().await?.is_none() {
+        return Ok(false);
+    }
+    let Some(as_of) = still_there(session, target, created).await? else { return Ok(true) };
+    let mut doubt = Doubt::of(backend, &watching, as_of);
+    loop {
+        let told = select_biased! {
+            told = watching.stream.next().fuse() => told,
+            () = doubt.due().fuse() => {
+                if still_there(session, target, created).await?.is_none() {
+                    return Ok(true);
                 }
-            };
-            match told {
-                Some(Ok(WatchMessage::Events { events })) => {
-                    if events.iter().any(|event| event.kv.mod_revision > as_of) {
-                        return Ok(());
-                    }
-                }
-                Some(Ok(WatchMessage::Created { .. })) => {}
-                Some(Ok(WatchMessage::Compacted { .. })) | None => return Ok(()),
-                Some(Err(refusal)) => return Err(refusal.into()),
+                continue;
             }
+        };
+        match told {
+            Some(Ok(WatchMessage::Events { events })) => {
+                if events.iter().any(|event| event.kv.mod_revision > as_of) {
+                    return Ok(true);
+                }
+            }
+            Some(Ok(WatchMessage::Created { .. })) => {}
+            Some(Ok(WatchMessage::Compacted { .. })) | None => return Ok(false),
+            Some(Err(refusal)) => return Err(refusal.into()),
         }
     }
+}
 
-    /// Whether that incarnation of the key is there, and as of which revision. The same session may have queued again
-    /// behind us under the same key.
-    async fn still_there(&self, target: &[u8], created: i64) -> Result<Option<i64>, Error> {
-        let backend = self.session.backend();
-        let read = self.session.step(|deadline| backend.range(Range::key(target), deadline)).await?.value;
-        Ok(read.kvs.first().filter(|kv| kv.create_revision == created).map(|_| read.header.revision))
-    }
+/// Whether that incarnation of the key is there, and as of which revision. The same session may have queued again
+/// behind us under the same key.
+async fn still_there(session: &Session, target: &[u8], created: i64) -> Result<Option<i64>, Error> {
+    let backend = session.backend();
+    let read = session.step(|deadline| backend.range(Range::key(target), deadline)).await?.value;
+    Ok(read.kvs.first().filter(|kv| kv.create_revision == created).map(|_| read.header.revision))
 }

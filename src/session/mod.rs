@@ -2,6 +2,7 @@
 
 mod keep_alive;
 mod liveness;
+mod receipts;
 mod slots;
 mod steps;
 
@@ -17,6 +18,7 @@ use crate::sync::{self, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, Pois
 use crate::{Backend, CallError, Error, Instant, Refusal, metrics, within};
 
 pub(crate) use liveness::{Ended, Liveness};
+pub(crate) use receipts::{Once, Receipts};
 pub(crate) use slots::{Slot, Slots};
 pub(crate) use steps::{Failed, Outcome};
 
@@ -46,7 +48,8 @@ pub(crate) struct Inner {
     /// By lock, its fence key as this session last saw it; see `line`.
     fences: Mutex<BTreeMap<Vec<u8>, Fence>>,
     leaderships: Leaderships,
-    readers: AtomicU64,
+    receipts: Receipts,
+    numbers: AtomicU64,
     /// The lease was another process's before.
     taken_over: bool,
     /// Whether the end of the session is to revoke the lease: not once it is handed on, or another has seen to it.
@@ -193,7 +196,8 @@ impl SessionBuilder {
                 slots: Arc::default(),
                 fences: Mutex::default(),
                 leaderships: Leaderships::default(),
-                readers: AtomicU64::new(0),
+                receipts: Receipts::default(),
+                numbers: AtomicU64::new(0),
                 taken_over: self.lease.is_some(),
                 revokes,
             }),
@@ -286,7 +290,8 @@ impl Session {
             slots,
             fences: _,
             leaderships,
-            readers,
+            receipts,
+            numbers,
             taken_over,
             revokes,
         } = &*self.inner;
@@ -301,7 +306,8 @@ impl Session {
             into.write_i64(owed_at.map_or(-1, |owed_at| owed_at));
         }
         into.write_usize(leaderships.count());
-        into.write_u64(readers.load(Ordering::Relaxed));
+        receipts.hash_state(into);
+        into.write_u64(numbers.load(Ordering::Relaxed));
         into.write_u8(revokes.load(Ordering::Relaxed).into());
     }
 
@@ -321,14 +327,18 @@ impl Session {
         &self.inner.leaderships
     }
 
+    fn receipts(&self) -> &Receipts {
+        &self.inner.receipts
+    }
+
     /// Whether the lease was another process's before, which may have left keys and sent what is not applied yet.
     pub(crate) fn is_taken_over(&self) -> bool {
         self.inner.taken_over
     }
 
-    /// A number for a reader, new in this process's life of the session.
-    pub(crate) fn next_reader(&self) -> u64 {
-        self.inner.readers.fetch_add(1, Ordering::Relaxed)
+    /// A number, new in this process's life of the session.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.inner.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn downgrade(&self) -> Weak<Inner> {

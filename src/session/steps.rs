@@ -7,6 +7,7 @@ use futures_util::{FutureExt, select_biased};
 
 use super::Session;
 use super::liveness::Ended;
+use crate::kv::{Txn, TxnResponse};
 use crate::{CallError, Error, Instant, Refusal};
 
 /// A step that did not succeed.
@@ -32,6 +33,12 @@ pub(crate) struct Outcome<T> {
 }
 
 impl Session {
+    /// A transaction as a [step](Self::step).
+    pub(crate) async fn txn(&self, txn: Txn) -> Result<Outcome<TxnResponse>, Failed> {
+        let backend = self.backend();
+        self.step(|deadline| backend.txn(txn.clone(), deadline)).await
+    }
+
     /// Repeats `call` until it is answered or the session is over. `call` is given the deadline for one try.
     ///
     /// # Errors

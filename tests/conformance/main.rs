@@ -4,14 +4,19 @@
 #![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "the tests themselves run on real threads and tokio")]
 
+mod barriers;
 mod cx;
+mod double_barriers;
 mod elections;
 mod late;
 mod lockers;
+mod lossy;
 mod mutexes;
 mod on_real;
 mod on_simulated;
+mod priority_queues;
 mod promises;
+mod queues;
 mod rwlocks;
 mod sessions;
 

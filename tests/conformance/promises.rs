@@ -83,6 +83,56 @@ macro_rules! for_each_promise {
                 unlocking_what_is_not_locked_is_an_error => "",
                 dropping_a_locker_releases => "",
             }
+            barriers {
+                a_hold_is_the_key_of_gos_recipe => "",
+                holding_what_is_held_is_refused => "",
+                all_who_wait_go_on_when_the_hold_ends => "v3_barrier_test.go TestBarrierSingleNode",
+                a_holders_crash_lets_who_waits_go_on => "",
+                a_wait_is_for_the_hold_that_was_there => "",
+                writing_the_key_again_lets_nobody_go_on => "",
+                a_wait_ends_with_its_session_or_its_limit => "",
+                a_hold_whose_answer_was_lost_is_known_to_be_ones_own => "",
+                a_hold_that_arrives_late_holds_nobody_up => "",
+                a_late_release_spares_a_newer_hold => "",
+                a_hold_that_is_given_up_leaves_no_key => "",
+            }
+            double_barriers {
+                nobody_is_in_before_all_are_there_nor_on_before_all_are_out => "v3_double_barrier_test.go TestDoubleBarrier",
+                it_is_used_round_after_round_by_the_swift_and_the_slow => "",
+                more_than_count_are_refused => "v3_double_barrier_test.go TestDoubleBarrierTooManyClients",
+                of_more_who_come_at_once_only_count_go_in => "",
+                one_who_waited_and_crashes_frees_the_others_at_once => "",
+                one_who_gives_up_frees_the_others_at_once => "",
+                one_who_crashes_inside_is_told_of_when_leaving => "v3_double_barrier_test.go TestDoubleBarrierFailover",
+                a_round_that_all_crashed_in_is_closed_by_the_next => "",
+                the_keys_are_those_of_gos_recipe => "",
+                lost_answers_and_a_compaction_let_nobody_in_early_or_keep_anybody => "",
+            }
+            queues {
+                items_come_out_in_order_of_arrival => "v3_queue_test.go TestQueueOneReaderOneWriter",
+                an_item_is_a_key_below_the_name_that_no_lease_ends => "",
+                items_of_gos_recipe_are_items => "",
+                each_item_is_given_to_one_of_many_consumers => "v3_queue_test.go TestQueueManyReaderManyWriter",
+                many_who_wait_share_a_watch_and_read_nothing => "",
+                waiting_ends_with_an_item_the_limit_or_the_session => "",
+                an_enqueue_whose_answer_was_lost_is_one_item => "",
+                a_dequeue_whose_answer_was_lost_gives_its_item => "",
+                a_dequeue_given_up_half_way_leaves_its_item_to_the_next => "",
+                a_claimed_item_is_nobody_elses_until_it_is_given_back => "",
+                a_consumers_crash_gives_its_item_back => "",
+                who_acknowledges_what_is_no_longer_claimed_is_told => "",
+                an_acknowledgement_and_its_work_are_one_transaction => "",
+                a_claim_whose_answer_was_lost_is_ones_own => "",
+                a_claim_given_up_half_way_gives_its_item_back => "",
+                a_batch_is_no_larger_than_a_transaction => "",
+            }
+            priority_queues {
+                the_lowest_number_comes_first_and_equals_in_order => "v3_queue_test.go TestPrQueueOneReaderOneWriter",
+                the_keys_are_those_of_gos_recipe => "",
+                producers_of_one_priority_share_no_number => "",
+                what_comes_while_a_consumer_looks_is_not_overtaken => "",
+                lost_answers_double_nothing => "",
+            }
         }
     };
 }
