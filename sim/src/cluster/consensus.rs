@@ -13,6 +13,7 @@ use super::links::{Passage, draw_us};
 use super::member::{Member, Progress, Role};
 use super::membership::Membership;
 use super::peer::{Committed, Entry, Payload, PeerMessage, Proposal};
+use super::wire::proposal_dropped;
 use crate::history::What;
 use crate::store::{Store, StoreConfig, min_lease_ttl_s};
 
@@ -342,10 +343,17 @@ impl Core {
                 progress.next = progress.next.max(index + 1);
                 self.advance_commit(me);
                 self.tell_commit(me, from);
+                self.lets_stand(me, from);
             }
             // Of something that the follower has by now, or that was sent again since (`MaybeDecrTo` in raft's
-            // `progress.go`): a follower that stood still rejects hundreds at once, and needs what it lacks once.
-            Err(rejected) if !loops && (rejected <= progress.matched || rejected < progress.resent) => {}
+            // `progress.go`): a follower that stood still rejects hundreds at once, and needs what it lacks once. An append
+            // that overtook the one before it may be among them: the answer to the next heartbeat shows that it is
+            // lacking (`MsgHeartbeatResp` in `raft.go`).
+            Err(rejected) if !loops && (rejected <= progress.matched || rejected < progress.resent) => {
+                if self.lacks(me, from) {
+                    self.arm_resync(me, from);
+                }
+            }
             Err(_) => {
                 progress.matched = progress.matched.max(commit);
                 progress.next = progress.matched + 1;
@@ -358,7 +366,7 @@ impl Core {
     }
 
     /// A leader sends a follower what comes next; whether that is under way.
-    fn send_append(&mut self, me: usize, to: usize) -> bool {
+    pub(crate) fn send_append(&mut self, me: usize, to: usize) -> bool {
         if !self.members[to].is_up() || !self.links.is_open(me, to) {
             return false;
         }
@@ -399,11 +407,21 @@ impl Core {
     /// A proposal comes to this member, from a client or from another member.
     pub(crate) fn propose(&mut self, me: usize, proposal: Proposal) {
         match self.members[me].leader {
+            Some(leader) if leader == me && self.members[me].transferee.is_some() => {
+                self.drop_proposal(me, &proposal);
+            }
             Some(leader) if leader == me => self.append(me, Payload::Write(proposal)),
             Some(leader) => {
                 self.send_peer(me, leader, PeerMessage::Propose(proposal));
             }
             None => {}
+        }
+    }
+
+    /// A leader that is handing over takes no proposal. Who asked another member is not told.
+    fn drop_proposal(&mut self, me: usize, proposal: &Proposal) {
+        if let Some(asker) = self.members[me].proposals.remove(&proposal.id) {
+            self.answer(me, asker, Err(proposal_dropped()));
         }
     }
 

@@ -231,6 +231,7 @@ impl Core {
             Local::PowerFails => self.power_fails(member),
             Local::ElectionTimeout { generation } => self.election_timeout(member, generation),
             Local::QuorumTimeout { generation } => self.quorum_timeout(member, generation),
+            Local::TransferTimeout { generation } => self.transfer_timeout(member, generation),
             Local::Leaderless { generation } => self.leaderless(member, generation),
             Local::Resync { peer } => self.resync(member, peer),
             Local::Scan { generation } => self.scan_leases(member, generation),

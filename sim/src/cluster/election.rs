@@ -267,6 +267,7 @@ impl Core {
             member.voted_for = None;
         }
         member.role = Role::Follower;
+        member.transferee = None;
         if let Some(term) = led {
             self.record_member(me, What::SteppedDown { term });
             self.demote(me);
@@ -321,9 +322,35 @@ impl Core {
         }
     }
 
-    /// A leader tells another to stand at once.
+    /// A leader hands over to another, which it tells to stand once that one has all that it has (`MsgTransferLeader` in
+    /// raft's `raft.go`). Meanwhile it takes no proposals; after an election timeout it gives up.
     pub(crate) fn hand_over(&mut self, leader: usize, to: usize) {
-        let term = self.members[leader].term;
-        self.send_peer(leader, to, PeerMessage::TimeoutNow { term });
+        let member = &mut self.members[leader];
+        if !member.leads() || leader == to || member.transferee == Some(to) {
+            return;
+        }
+        member.transferee = Some(to);
+        let generation = member.transfer.arm();
+        self.schedule_local(self.election_timeout_ns(), leader, Local::TransferTimeout { generation });
+        if !self.lets_stand(leader, to) {
+            self.send_append(leader, to);
+        }
+    }
+
+    /// A leader tells the one to which it hands over to stand at once, if that one has all that it has.
+    pub(crate) fn lets_stand(&mut self, me: usize, to: usize) -> bool {
+        let member = &self.members[me];
+        let lets = member.transferee == Some(to) && member.progress[to].matched == member.log.len();
+        let term = member.term;
+        if lets {
+            self.send_peer(me, to, PeerMessage::TimeoutNow { term });
+        }
+        lets
+    }
+
+    pub(crate) fn transfer_timeout(&mut self, me: usize, generation: u32) {
+        if self.members[me].transfer.rings(generation) {
+            self.members[me].transferee = None;
+        }
     }
 }

@@ -70,6 +70,8 @@ pub(crate) enum Local {
     ElectionTimeout { generation: u32 },
     /// As a leader it has not heard of a majority for too long.
     QuorumTimeout { generation: u32 },
+    /// As a leader it has been handing over for too long.
+    TransferTimeout { generation: u32 },
     /// It has had no leader each of the three times that etcd looked.
     Leaderless { generation: u32 },
     /// As a leader it sends a follower what that one may lack.

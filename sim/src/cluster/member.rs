@@ -78,6 +78,9 @@ pub(crate) struct Member {
 
     /// A leader's view of each member.
     pub(crate) progress: Vec<Progress>,
+    /// To whom a leader is handing over; until that is done, or given up, it takes no proposals.
+    pub(crate) transferee: Option<usize>,
+    pub(crate) transfer: Alarm,
     /// Up to where a leader's own log is durable.
     pub(crate) synced: usize,
     /// Whether it has applied an entry of its own term: only then it is the leases' primary and may confirm reads.
@@ -221,6 +224,8 @@ impl Member {
             quorum_left_ns: None,
             leaderless: Alarm::default(),
             progress: Vec::new(),
+            transferee: None,
+            transfer: Alarm::default(),
             synced: 0,
             promoted: false,
             lessor: Lessor::default(),

@@ -187,7 +187,7 @@ impl Core {
         let member = &self.members[leader];
         let pending =
             member.log[member.applied..].iter().any(|entry| matches!(entry.payload, Payload::Change(_)));
-        if pending || !member.promoted {
+        if pending || !member.promoted || member.transferee.is_some() {
             return Err(Refusal::Pending);
         }
         let reached = |other: usize| {
@@ -240,6 +240,9 @@ impl Core {
         {
             let resync_armed = progress.resync_armed;
             *progress = Progress { matched: 0, next, commit_told: 0, resent: 0, resync_armed };
+        }
+        if matches!(change, Change::Remove(removed, _) if member.transferee == Some(removed)) {
+            member.transferee = None;
         }
         if change == Change::Remove(me, member.server) {
             self.schedule_local(REMOVED_GOES_ON_NS, me, Local::Leave);

@@ -140,6 +140,11 @@ pub(crate) fn not_for_learners() -> Status {
     unavailable("etcdserver: rpc not supported for learner", true)
 }
 
+/// raft's `ErrProposalDropped`, which etcd has no code of its own for.
+pub(crate) fn proposal_dropped() -> Status {
+    Status { code: Code::Unknown, message: "raft proposal dropped".to_owned(), sent: true }
+}
+
 /// `ErrGRPCLeaderChanged`
 pub(crate) fn leader_changed() -> Status {
     unavailable("etcdserver: leader changed", true)

@@ -1,7 +1,9 @@
 //! Elections and leadership: timing from the settings, partitions, restarts.
 
-use tenure::kv::Request;
-use tenure_sim::cluster::ClusterConfig;
+use std::time::Duration;
+
+use tenure::kv::{Put, Request};
+use tenure_sim::cluster::{ClientConfig, ClientEnv, ClusterConfig, World};
 use tenure_sim::fault::Fault;
 use tenure_sim::history::What;
 use tenure_sim::node::Node;
@@ -171,6 +173,56 @@ fn leadership_moves_when_a_leader_hands_over_and_nothing_is_lost() {
         assert_eq!(moved, 10);
         assert_eq!(world.store_now().keys().count(), 10);
     });
+}
+
+/// Writes beside each other, to the leader.
+async fn put_at_once(world: &World, env: &ClientEnv, round: u32) {
+    let Some(leader) = world.leader() else { return };
+    let puts = (0..4).map(|one| async move { put(env, leader, &format!("{round}-{one}"), "v").await });
+    futures_util::future::join_all(puts).await;
+}
+
+#[test]
+fn a_follower_that_an_append_reaches_before_the_one_before_it_has_both_a_heartbeat_later() {
+    for seed in 0..20 {
+        simulate(seed, ClusterConfig::default(), move |world| async move {
+            let env = client(&world).await;
+            for round in 0..20 {
+                put_at_once(&world, &env, round).await;
+                world.sleep_until_ns(world.now_ns() + 300 * MS).await;
+                let applied: Vec<u64> = world.members().iter().map(|member| member.applied).collect();
+                assert!(applied.iter().all(|&one| one == applied[0]), "seed {seed}: {applied:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_leader_hands_over_under_load_only_once_its_successor_has_all_that_it_has() {
+    for seed in 0..20 {
+        let config = ClusterConfig { members: 2, ..ClusterConfig::default() };
+        simulate(seed, config, move |world| async move {
+            world.add_client(ClientConfig::default(), program(write_without_end));
+            for round in 0..5 {
+                world.sleep_until_ns(world.now_ns() + 1_000 * MS).await;
+                let old = world.leader().unwrap();
+                world.inject(round, &Fault::LeaderChange);
+                world.sleep_until_ns(world.now_ns() + 500 * MS).await;
+                let new = world.leader();
+                assert!(new.is_some() && new != Some(old), "seed {seed}, round {round}: {new:?} after {old}");
+            }
+        });
+    }
+}
+
+/// Keeps the leader busy with writes that nobody waits for.
+async fn write_without_end(env: ClientEnv) {
+    for round in 0..u32::MAX {
+        for member in 0..2 {
+            let request = Request::Put(Put::new(format!("k{round}"), "v"));
+            _ = ask(&env, member, request, Duration::from_micros(300)).await;
+        }
+    }
 }
 
 #[test]
