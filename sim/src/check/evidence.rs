@@ -185,6 +185,8 @@ pub struct Evidence<'a> {
     pub planned: Planned,
     /// Every ask, in order.
     pub asks: Vec<Ask>,
+    /// When which program of which client left an operation out.
+    pub passed_over: Vec<(u32, u32, Moment)>,
     /// Every tenure, in order of its grant.
     pub tenures: Vec<TenureLife>,
     /// The place of each tenure by its name and token, the last one if a planted bug gives one twice.
@@ -233,6 +235,7 @@ impl<'a> Evidence<'a> {
             bounds,
             planned: Planned::default(),
             asks: Vec::new(),
+            passed_over: Vec::new(),
             tenures: Vec::new(),
             by_token: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -340,6 +343,7 @@ impl<'a> Evidence<'a> {
                 in_turn: *in_turn,
                 ended: None,
             }),
+            What::PassesOver { lane, .. } => self.passed_over.push((client, *lane, now)),
             What::Granted { ticket, holding, .. } => {
                 self.answered(*ticket, now, Outcome::Granted);
                 self.by_token.insert((Arc::clone(&holding.name), holding.token), self.tenures.len());

@@ -1,5 +1,6 @@
 //! `floor`: a run that shows nothing is no green run. Once calm, every program of the plan that has not come to its end
-//! brings one ask to an end at least (of etcd itself: one operation to its answer), and something is granted.
+//! brings one ask to an end at least (of etcd itself: one operation to its answer), or leaves one out because another
+//! program of its session stands in that election; and something is granted.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +13,14 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     if evidence.end_ns < calm.at_ns + evidence.bounds.progress_ns {
         return None;
     }
-    let asked: BTreeSet<(u32, u32)> = evidence
+    let asked = evidence
         .asks
         .iter()
         .filter(|ask| ask.ended.is_some_and(|(ended, _)| ended.step > calm.step))
-        .map(|ask| (ask.client, ask.lane))
-        .collect();
+        .map(|ask| (ask.client, ask.lane));
+    let passed = evidence.passed_over.iter().filter(|(_, _, at)| at.step > calm.step);
+    let went_on: BTreeSet<(u32, u32)> =
+        asked.chain(passed.map(|&(client, lane, _)| (client, lane))).collect();
     let answered: BTreeSet<u32> = evidence
         .plain
         .operations
@@ -30,7 +33,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         .map(|operation| operation.client)
         .collect();
     let idle = evidence.planned.lanes.iter().find(|lane| {
-        let asks = lane.asks > 0 && !asked.contains(&(lane.client, lane.lane));
+        let asks = lane.asks > 0 && !went_on.contains(&(lane.client, lane.lane));
         let operations = lane.operations > 0 && !answered.contains(&lane.client);
         (asks || operations) && !evidence.outside.contains(&lane.client) && !is_at_its_end(evidence, lane)
     });
@@ -55,14 +58,17 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
 fn is_at_its_end(evidence: &Evidence<'_>, lane: &PlannedLane) -> bool {
     let crashes = evidence.causes().crashes.iter().filter(|(client, _)| *client == lane.client).count();
     let asks = evidence.asks.iter().filter(|ask| (ask.client, ask.lane) == (lane.client, lane.lane)).count();
+    let passed = evidence.passed_over.iter().filter(|one| (one.0, one.1) == (lane.client, lane.lane)).count();
     let operations = evidence.plain.operations.values().filter(|one| one.client == lane.client).count();
-    asks + crashes >= lane.asks && operations + crashes >= lane.operations
+    asks + passed + crashes >= lane.asks && operations + crashes >= lane.operations
 }
 
 #[cfg(test)]
 mod tests {
     use crate::check::script::Script;
     use crate::check::{Planned, PlannedLane};
+    use crate::history::What;
+    use crate::node::Node;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -82,6 +88,19 @@ mod tests {
         assert!(breach.detail.contains("of c0 came to nothing"), "{breach:?}");
         script.grant(0, "a", 0x10);
         assert_eq!(script.breach_of_plan("floor", planned(2)), None);
+    }
+
+    #[test]
+    fn a_program_that_only_leaves_out_what_another_of_its_session_does_is_right() {
+        let mut script = Script::new();
+        script.calm();
+        script.grant(0, "a", 0x10);
+        script.wait(20 * SECOND);
+        let lane = |lane: u32| PlannedLane { client: 0, lane, asks: 3, operations: 0 };
+        let planned = || Planned { lanes: vec![lane(0), lane(1)] };
+        assert!(script.breach_of_plan("floor", planned()).expect("idle").detail.contains("program 1 of c0"));
+        script.record(Node::Client(0), What::PassesOver { name: "a".into(), lane: 1 });
+        assert_eq!(script.breach_of_plan("floor", planned()), None);
     }
 
     #[test]

@@ -238,6 +238,13 @@ pub enum What {
         /// Of a read-write lock: whether readers and writers are granted in order of arrival.
         in_turn: bool,
     },
+    /// A program leaves an operation out: another of its session's stands in that election.
+    PassesOver {
+        /// The election.
+        name: Arc<str>,
+        /// Which of its client's programs.
+        lane: u32,
+    },
     /// It was granted. `believers` are the others that, at this very instant, each by its own clock, still believe they
     /// hold something of the same name.
     Granted {

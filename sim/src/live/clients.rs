@@ -106,7 +106,10 @@ impl Clients {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
                     // A line that was cut off by its writer's death says nothing.
                     let Ok(told) = serde_json::from_str::<Told>(&line) else { continue };
-                    if let Told::Step { what: What::Asks { lane, .. }, .. } = &told {
+                    if let Told::Step {
+                        what: What::Asks { lane, .. } | What::PassesOver { lane, .. }, ..
+                    } = &told
+                    {
                         let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
                         if let Some(count) = begun[index].get_mut(*lane as usize) {
                             *count += 1;

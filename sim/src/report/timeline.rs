@@ -171,6 +171,9 @@ fn describe_workload(what: &What) -> (Style, String) {
             PLAIN,
             format!("asks for the {kind} {name:?} ({how}, ticket {ticket}, lease {})", show::hex(*lease)),
         ),
+        What::PassesOver { name, lane } => {
+            (PLAIN, format!("program {lane} leaves an operation out: its session stands in {name:?} already"))
+        }
         What::Granted { ticket, holding, believers, .. } => {
             let mut text = format!("GRANTED {} (ticket {ticket})", held(holding));
             if believers.is_empty() {

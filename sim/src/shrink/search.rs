@@ -132,7 +132,9 @@ impl<'a> Search<'a> {
         for step in &run.history.steps {
             let Node::Client(client) = step.node else { continue };
             let list = match &step.what {
-                What::Asks { lane, .. } => format!("/clients/{client}/lanes/{lane}/operations"),
+                What::Asks { lane, .. } | What::PassesOver { lane, .. } => {
+                    format!("/clients/{client}/lanes/{lane}/operations")
+                }
                 // Who uses etcd itself does not say in which of its programs; most have one.
                 What::Calls { .. }
                     if tree::list(&self.plan, &format!("/clients/{client}/lanes")).len() == 1 =>

@@ -49,6 +49,8 @@ impl<'a> Lane<'a> {
             let Some(session) = self.sessions.session().await else { break };
             let is_election = operation.primitive == PrimitiveKind::Election;
             if is_election && !self.sessions.stand(&operation.name).await {
+                let name = operation.name.as_str().into();
+                self.client.record(What::PassesOver { name, lane: self.number() });
                 continue;
             }
             self.take(session, operation, None).await;
@@ -66,6 +68,11 @@ impl<'a> Lane<'a> {
         if let Some(session) = self.sessions.take_over(left.lease).await {
             self.take(session, operation, Some(left)).await;
         }
+    }
+
+    /// Its place among its client's programs, as the history has it.
+    fn number(&self) -> u32 {
+        u32::try_from(self.index).unwrap_or(u32::MAX)
     }
 
     async fn take(&mut self, session: Session, operation: &Operation, left: Option<Legacy>) {
@@ -89,7 +96,7 @@ impl<'a> Lane<'a> {
             lease,
             how: how(operation, left.is_some() && kind != Kind::Read),
             limit_ms: limit(wait),
-            lane: u32::try_from(self.index).unwrap_or(u32::MAX),
+            lane: self.number(),
             in_turn: operation.primitive.is_in_turn(),
         });
         let ask = Ask {
@@ -118,6 +125,7 @@ impl<'a> Lane<'a> {
         let says = held.says();
         client.record(What::Granted { ticket, holding: holding.clone(), believers, says });
         let ending = self.ending(operation, is_clean, left.is_some());
+        let beside_an_earlier_reader = left.is_some() && kind == Kind::Read;
         if is_clean && (operation.lasts || ending == Ending::HandOver) && self.can_last() {
             self.leave_behind(&holding, operation);
         }
@@ -137,7 +145,8 @@ impl<'a> Lane<'a> {
             Ending::CancelRelease { polls } if !told => {
                 up_to_polls(held.release(), polls).await;
             }
-            Ending::CloseSession if !told => {
+            // Also who was told of the loss of its own key: the earlier reader's stays for as long as the session.
+            Ending::CloseSession if !told || beside_an_earlier_reader && session.is_alive() => {
                 self.sessions.close(session).await;
                 drop(held);
             }
