@@ -397,6 +397,30 @@ mod tests {
     }
 
     #[test]
+    fn a_deletion_that_finds_its_own_double_done_is_right_and_one_without_a_double_is_not() {
+        let deletes = |doubled: bool| {
+            let mut script = PlainScript::new();
+            script.put(0, KEY, "1");
+            let op = script.call_compare_and_delete(0, KEY, script.revision());
+            if doubled {
+                script.send_doubled(0, op);
+            }
+            script.commit(op);
+            script.return_no_key(0, op);
+            script.read(1, KEY);
+            script
+        };
+        assert_eq!(deletes(true).breach("linearizable"), None);
+        assert!(deletes(false).breach("linearizable").is_some());
+        let mut script = deletes(true);
+        script.put(1, KEY, "2");
+        assert_eq!(script.breach("linearizable"), None);
+        let gone = script.revision() - 1;
+        script.read_at(0, KEY, gone);
+        assert!(script.breach("linearizable").is_some(), "the double is over when it is done");
+    }
+
+    #[test]
     fn a_deletion_says_whether_there_was_something() {
         let mut script = PlainScript::new();
         script.put(0, KEY, "1");

@@ -9,6 +9,9 @@
 //! its call until then. One that was never committed is left out: it only widens the search, and if it is
 //! seen nevertheless, that is found, since nobody wrote it. A deletion names no value that tells it from other deletions
 //! of its key: it is over with the last of these, and left out if there is none. Reads without an answer are left out.
+//!
+//! A request that the network doubled is two operations: the one that its client knows of, and one of unknown outcome, which
+//! is over when the last of the two has changed something.
 
 use std::collections::BTreeMap;
 
@@ -87,7 +90,32 @@ impl Registers {
         for operation in evidence.plain.operations.values() {
             registers.add(operation);
         }
+        registers.add_doubles(evidence);
         registers
+    }
+
+    /// What the network did a second time.
+    fn add_doubles(&mut self, evidence: &Evidence<'_>) {
+        let steps = evidence.history.steps.iter().enumerate();
+        let changes = steps.filter_map(|(step, at)| match &at.what {
+            What::Committed { call: Some(call), events, .. } if !events.is_empty() => Some((*call, step)),
+            _ => None,
+        });
+        let last: BTreeMap<u64, usize> = changes.collect();
+        for (call, over) in last {
+            let Some(sent) = evidence.calls.get(&call).filter(|call| call.doubled).and_then(|call| call.sent)
+            else {
+                continue;
+            };
+            let What::Sent { request, .. } = &evidence.history.steps[sent].what else { continue };
+            for (key, _, open) in self.parts(request, None) {
+                let Some(open) = open.filter(|_| key.starts_with(REGISTERS.as_bytes())) else { continue };
+                let double = Interval { called: sent, over, seen: open.clone(), open: Some(open) };
+                let intervals = self.intervals.entry(key).or_default();
+                let place = intervals.partition_point(|one| one.called < sent);
+                intervals.insert(place, double);
+            }
+        }
     }
 
     fn learn(&mut self, request: &Request, response: &Response) {

@@ -122,7 +122,8 @@ impl PlainScript {
                 .iter()
                 .filter_map(|op| match op {
                     Op::Put(put) => Some((put.key.clone(), Some(put.value.clone()))),
-                    _ => None,
+                    Op::Delete(delete) => Some((delete.key.clone(), None)),
+                    Op::Range(_) | Op::Txn(_) => None,
                 })
                 .collect(),
             _ => Vec::new(),
@@ -168,6 +169,13 @@ impl PlainScript {
     pub(super) fn return_done(&mut self, client: u32, op: u64) -> usize {
         let header = self.header();
         self.answer(client, op, Response::Put(PutResponse { header, prev_kv: None }))
+    }
+
+    /// What was called goes to a member, and the network doubles it.
+    pub(super) fn send_doubled(&mut self, client: u32, op: u64) {
+        let request = Arc::new(self.calls[&op].clone());
+        self.record(Node::Client(client), What::Sent { call: op, member: 0, request });
+        self.record(Node::Client(client), What::Network { call: op, did: "request doubled" });
     }
 
     pub(super) fn return_maybe(&mut self, client: u32, op: u64) {
@@ -258,6 +266,21 @@ impl PlainScript {
     }
 
     // ---- compare-and-set ----
+
+    pub(super) fn call_compare_and_delete(&mut self, client: u32, key: &str, seen: i64) -> u64 {
+        let txn = Txn::new()
+            .when([Compare::mod_revision(key, CompareOp::Equal, seen)])
+            .and_then([Op::Delete(DeleteRange::key(key))])
+            .or_else([Op::Range(Range::key(key))]);
+        self.call(client, Request::Txn(txn))
+    }
+
+    /// It is answered as one that found no key, and so did nothing.
+    pub(super) fn return_no_key(&mut self, client: u32, op: u64) -> usize {
+        let responses = vec![OpResponse::Range(RangeResponse::default())];
+        let header = self.header();
+        self.answer(client, op, Response::Txn(TxnResponse { header, succeeded: false, responses }))
+    }
 
     fn call_compare_and_set(&mut self, client: u32, key: &str, seen: i64, value: &str) -> u64 {
         let txn = Txn::new()

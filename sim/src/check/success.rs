@@ -202,14 +202,20 @@ impl Success<'_, '_> {
         })
     }
 
-    /// Whether somebody deleted a contender's key by hand, or had it revoked, while it waited.
+    /// Whether somebody deleted a contender's key by hand while it waited; or the key by which it was to resume a
+    /// leadership, even before.
     fn lost_its_place(&self, ask: &Ask, at: Moment) -> bool {
-        lives(self.evidence, &own_line(&ask.name, ask.kind)).iter().any(|life| {
-            life.lease == ask.lease
-                && life.deleted.is_some_and(|(_, gone)| {
-                    (ask.asked.step..=at.step).contains(&gone.step) && is_by_hand(self.evidence, gone)
-                })
-        })
+        let line = own_line(&ask.name, ask.kind);
+        let mut own = lives(self.evidence, &line).iter().filter(|life| life.lease == ask.lease);
+        let by_hand = |life: &KeyLife, from: usize| {
+            life.deleted.is_some_and(|(_, gone)| {
+                (from..=at.step).contains(&gone.step) && is_by_hand(self.evidence, gone)
+            })
+        };
+        if ask.how == "resume" {
+            return own.rfind(|life| life.created.step < ask.asked.step).is_some_and(|life| by_hand(life, 0));
+        }
+        own.any(|life| by_hand(life, ask.asked.step))
     }
 
     /// What is begun and never comes to an end.
@@ -356,6 +362,7 @@ mod tests {
     use crate::check::script::Script;
     use crate::history::{Failure, Holding, Kind, What};
     use crate::node::Node;
+    use crate::workload::program::OperatorAct;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -434,6 +441,31 @@ mod tests {
         };
         assert!(not_held(|_, _| (), Failure::NotHeld).expect("fails").contains("nothing stands against it"));
         assert!(not_held(|_, _| (), Failure::SessionLost).is_some());
+    }
+
+    #[test]
+    fn a_leadership_whose_key_somebody_deleted_cannot_be_resumed() {
+        let resumed = |take: fn(&mut Script, &Holding)| {
+            let mut script = settled();
+            let held = script.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+            take(&mut script, &held);
+            let what = What::Asks {
+                ticket: 2,
+                name: "a".into(),
+                kind: Kind::Leader,
+                lease: 0x10,
+                how: "resume",
+                limit_ms: None,
+                lane: 0,
+                in_turn: false,
+            };
+            script.record(Node::Client(0), what);
+            script.record(Node::Client(0), What::NotGranted { ticket: 2, why: Failure::NotHeld });
+            why(&mut script)
+        };
+        assert_eq!(resumed(|script, held| script.by_hand(1, held, OperatorAct::DeleteHolder)), None);
+        assert!(resumed(|script, held| script.delete(held)).is_some(), "its own client did");
+        assert!(resumed(|_, _| ()).is_some(), "it leads");
     }
 
     #[test]
