@@ -1,9 +1,10 @@
-//! Getting what is to be held: a lock, a side of a read-write lock, or the lead of an election.
+//! Getting what is to be held: a lock, a side of a read-write lock, a permit of a semaphore, or the lead of an election.
 
 use std::time::Duration;
 
 use tenure::{
-    Election, Error, Leadership, Mutex, MutexGuard, ReadGuard, RwLock, Session, Tenure, WriteGuard,
+    Election, Error, Leadership, Mutex, MutexGuard, Permit, ReadGuard, RwLock, Semaphore, Session, Tenure,
+    WriteGuard,
 };
 
 /// What is to be held.
@@ -12,6 +13,8 @@ pub enum Kind {
     Lock,
     Read,
     Write,
+    /// One of so many permits.
+    Sem(u32),
     /// The lead, with this value.
     Elect(Vec<u8>),
 }
@@ -29,6 +32,7 @@ pub enum Held {
     Lock(MutexGuard),
     Read(ReadGuard),
     Write(WriteGuard),
+    Sem(Permit),
     Lead(Leadership),
 }
 
@@ -65,6 +69,15 @@ impl Kind {
                 };
                 held.map(|held| held.map(Held::Write))
             }
+            Self::Sem(permits) => {
+                let semaphore = Semaphore::new(session, name, *permits)?;
+                let held = match wait {
+                    Wait::ForEver => semaphore.acquire().await.map(Some),
+                    Wait::AtMost(limit) => semaphore.acquire_timeout(limit).await.map(Some),
+                    Wait::Not => semaphore.try_acquire().await,
+                };
+                held.map(|held| held.map(Held::Sem))
+            }
             Self::Elect(value) => {
                 let election = Election::new(session, name)?;
                 let held = match wait {
@@ -89,6 +102,7 @@ impl Held {
             Self::Lock(guard) => guard.tenure(),
             Self::Read(guard) => guard.tenure(),
             Self::Write(guard) => guard.tenure(),
+            Self::Sem(permit) => permit.tenure(),
             Self::Lead(leadership) => leadership.tenure(),
         }
     }
@@ -99,6 +113,7 @@ impl Held {
             Self::Lock(guard) => guard.release().await,
             Self::Read(guard) => guard.release().await,
             Self::Write(guard) => guard.release().await,
+            Self::Sem(permit) => permit.release().await,
             Self::Lead(leadership) => leadership.resign().await,
         }
     }

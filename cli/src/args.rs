@@ -43,6 +43,9 @@ pub enum Verb {
     /// Hold a read-write lock while a command runs.
     #[command(after_long_help = AFTER_HELP)]
     Rwlock(Rwlock),
+    /// Hold one of N permits while a command runs: no more than N run at once.
+    #[command(after_long_help = AFTER_HELP)]
+    Sem(Sem),
     /// Show who holds a name, who waits for it, since when, and how much of each lease is left.
     Who(Who),
     /// Print the completion script of a shell.
@@ -154,8 +157,22 @@ pub struct Rwlock {
 }
 
 #[derive(Args, Debug)]
+pub struct Sem {
+    /// How many may hold at once; all who use the name must say the same
+    #[arg(short = 'n', long, visible_alias = "jobs", value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub permits: u32,
+    /// The semaphore's name: keys are put below NAME/sem/N/
+    pub name: String,
+    #[command(flatten)]
+    pub terms: Terms,
+    /// The command and its arguments, behind `--`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
 pub struct Who {
-    /// The name of a lock, read-write lock or election
+    /// The name of a lock, read-write lock, semaphore or election
     pub name: String,
     /// One JSON document
     #[arg(long)]

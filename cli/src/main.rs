@@ -89,6 +89,9 @@ async fn run(cli: Cli) -> Result<exit::Ended, Failure> {
             let kind = if args.read { Kind::Read } else { Kind::Write };
             hold::run(connection, kind, &args.name, &args.terms, &args.command).await
         }
+        Verb::Sem(args) => {
+            hold::run(connection, Kind::Sem(args.permits), &args.name, &args.terms, &args.command).await
+        }
         Verb::Who(args) => who::run(connection, &args).await,
         Verb::Completions { .. } => Ok(exit::Ended::Code(0)),
     }

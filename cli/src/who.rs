@@ -36,6 +36,9 @@ struct Contender {
     /// For a read-write lock, the side.
     #[serde(skip_serializing_if = "Option::is_none")]
     side: Option<Side>,
+    /// For a semaphore, how many permits it has by this contender's word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permits: Option<usize>,
     /// What a candidate of an election says.
     #[serde(skip_serializing_if = "String::is_empty")]
     value: String,
@@ -163,6 +166,7 @@ fn contender(
         key: Shown(&kv.key).to_string(),
         token: kv.create_revision,
         side,
+        permits: permits(rest),
         value: String::from_utf8_lossy(&kv.value).into_owned(),
         lease: format!("{:x}", kv.lease),
         ttl_left_s,
@@ -171,17 +175,23 @@ fn contender(
     }
 }
 
-/// Who holds and who waits, given all in order of age: the first does, and a reader with no older writer.
+/// The permits in a semaphore's key, less the name: `sem/PERMITS/..`.
+fn permits(rest: &[u8]) -> Option<usize> {
+    std::str::from_utf8(rest).ok()?.strip_prefix("sem/")?.split_once('/')?.0.parse().ok()
+}
+
+/// Who holds and who waits, given all in order of age: the first does (of a semaphore, as many as it has permits), and a
+/// reader with no older writer.
 fn sort(all: Vec<Contender>) -> (Vec<Contender>, Vec<Contender>) {
     let mut older_writer = false;
-    let mut first = true;
+    let mut older = 0;
     all.into_iter().partition(|contender| {
         let holds = match contender.side {
             Some(Side::Read) => !older_writer,
-            Some(Side::Write) | None => first,
+            Some(Side::Write) | None => older < contender.permits.unwrap_or(1),
         };
         older_writer |= contender.side == Some(Side::Write);
-        first = false;
+        older += 1;
         holds
     })
 }
@@ -210,10 +220,11 @@ fn table(answer: &Answer) -> String {
 }
 
 fn row(place: String, contender: &Contender, holds: bool) -> [String; 7] {
-    let side = match contender.side {
-        Some(Side::Read) => " (read)",
-        Some(Side::Write) => " (write)",
-        None => "",
+    let side = match (contender.side, contender.permits) {
+        (Some(Side::Read), _) => " (read)".to_owned(),
+        (Some(Side::Write), _) => " (write)".to_owned(),
+        (None, Some(permits)) => format!(" (of {permits})"),
+        (None, None) => String::new(),
     };
     let left = match (contender.ttl_left_s, contender.ttl_s) {
         (Some(left), Some(ttl)) => format!("{left} s of {ttl} s"),
@@ -227,7 +238,7 @@ fn row(place: String, contender: &Contender, holds: bool) -> [String; 7] {
         None => ("unknown".to_owned(), "unknown".to_owned()),
     };
     let value: String = contender.value.escape_default().collect();
-    [place + side, contender.token.to_string(), contender.lease.clone(), left, since, who, value]
+    [place + &side, contender.token.to_string(), contender.lease.clone(), left, since, who, value]
 }
 
 /// A point in time, and how long ago it was by this machine's clock.

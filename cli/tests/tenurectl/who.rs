@@ -79,3 +79,18 @@ fn watch_tells_each_change_a_line_of_json_each() {
     watching.signal(Signal::INT);
     assert_eq!(watching.end().code, Some(0));
 }
+
+#[test]
+fn of_a_semaphore_as_many_hold_as_it_has_permits() {
+    let server = shared();
+    let look = Look::into(&server.endpoint());
+    let _all = [(); 3].map(|()| start(&server.endpoint(), ["sem", "-n", "2", "who/sem"]));
+    look.until_in_line("who/sem", 3);
+    let ended = run(&server.endpoint(), ["who", "who/sem", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
+    let count = |list: &str| answer[list].as_array().expect("a list").len();
+    assert_eq!((count("holders"), count("waiting")), (2, 1));
+    assert_eq!(answer["holders"][1]["permits"], 2);
+    let table = run(&server.endpoint(), ["who", "who/sem"]).out;
+    assert!(table.contains("holds (of 2)") && table.contains("waits 1 (of 2)"), "{table}");
+}
