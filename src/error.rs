@@ -70,6 +70,33 @@ pub enum Error {
         /// The key, with what is not printable escaped.
         key: String,
     },
+    /// Users of one semaphore disagree on how many permits it has. Who came first goes on; a new number holds once all who
+    /// go by the old one have left.
+    #[error("the semaphore {name:?} has {theirs} permits for another contender, not {ours}")]
+    PermitsDiffer {
+        /// The name.
+        name: String,
+        /// What was given here.
+        ours: u32,
+        /// What a contender before goes by.
+        theirs: u32,
+    },
+    /// The sum would leave the counter's bounds. Nothing was added.
+    #[error("the counter {name:?} is at {number}, and {by:+} would leave its bounds")]
+    OutOfBounds {
+        /// The name.
+        name: String,
+        /// The number as it is.
+        number: i64,
+        /// What was to be added.
+        by: i64,
+    },
+    /// The key of that name holds something that this kind of recipe does not write.
+    #[error("the key {name:?} holds something else")]
+    ForeignValue {
+        /// The name.
+        name: String,
+    },
     /// `unlock` without a `lock` before it.
     #[error("not locked")]
     NotLocked,

@@ -3,7 +3,7 @@
 //! A lock or a leadership on etcd is a *tenure*: it is held for the term of a lease, and it can end without its holder
 //! knowing. This crate has etcd's concurrency primitives ([`Mutex`], [`RwLock`], [`Election`], [`Locker`]) over a
 //! [`Session`], with the keys and transactions of etcd's own recipes, so Go programs, `etcdctl lock` and `etcdctl elect`
-//! contend on the same names.
+//! contend on the same names. Beside them are a [`Semaphore`], a [`Counter`] and transactions over any keys ([`Stm`]).
 //!
 //! # What a lock on etcd can promise, and what it cannot
 //!
@@ -154,7 +154,10 @@ pub use etcd::{ConnectError, Etcd, EtcdBuilder, EtcdOptions, TokioRuntime, grpc_
 pub use instant::Instant;
 pub use locker::{Locker, LockerOf};
 pub use mutex::{Mutex, MutexGuard};
-pub use recipes::{Barrier, BarrierHold, Claim, Departure, DoubleBarrier, Entered, PriorityQueue, Queue};
+pub use recipes::{
+    Barrier, BarrierHold, Claim, Committed, Counter, Departure, DoubleBarrier, Entered, Isolation, Permit,
+    PriorityQueue, Queue, Semaphore, Stm, StmError, Transaction,
+};
 pub use rwlock::{Policy, ReadGuard, RwLock, WriteGuard};
 pub use session::{Session, SessionBuilder};
 pub use tenure::Tenure;

@@ -33,55 +33,61 @@ pub trait Locker: Send + Sync {
     fn tenure(&self) -> Option<Tenure>;
 }
 
-/// The [`Locker`] of a mutex or of one side of a read-write lock; see [`Mutex::locker`], [`RwLock::read_locker`],
-/// [`RwLock::write_locker`]. Dropping it releases in the background.
+/// The [`Locker`] of a mutex, of one side of a read-write lock or of a semaphore's permit; see [`Mutex::locker`],
+/// [`RwLock::read_locker`], [`RwLock::write_locker`], `Semaphore::locker`. Dropping it releases in the background.
 pub struct LockerOf {
-    side: Side,
+    name: String,
+    acquire: Acquire,
     held: sync::Mutex<Option<Held>>,
 }
 
+type Acquire = Box<dyn Fn() -> BoxFuture<'static, Result<Held, Error>> + Send + Sync>;
+
 impl std::fmt::Debug for LockerOf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LockerOf").finish_non_exhaustive()
+        f.debug_struct("LockerOf").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-enum Side {
-    Mutex(Mutex),
-    Read(RwLock),
-    Write(RwLock),
 }
 
 impl Mutex {
     /// The mutex as a [`Locker`].
     pub fn locker(&self) -> LockerOf {
-        LockerOf::new(Side::Mutex(self.clone()))
+        let mutex = self.clone();
+        LockerOf::new(self.name(), move || {
+            let mutex = mutex.clone();
+            async move { Ok(mutex.lock().await?.held) }
+        })
     }
 }
 
 impl RwLock {
     /// The read side as a [`Locker`].
     pub fn read_locker(&self) -> LockerOf {
-        LockerOf::new(Side::Read(self.clone()))
+        let lock = self.clone();
+        LockerOf::new(self.name(), move || {
+            let lock = lock.clone();
+            async move { Ok(lock.read().await?.held) }
+        })
     }
 
     /// The write side as a [`Locker`].
     pub fn write_locker(&self) -> LockerOf {
-        LockerOf::new(Side::Write(self.clone()))
+        let lock = self.clone();
+        LockerOf::new(self.name(), move || {
+            let lock = lock.clone();
+            async move { Ok(lock.write().await?.held) }
+        })
     }
 }
 
 impl LockerOf {
-    fn new(side: Side) -> Self {
-        Self { side, held: sync::Mutex::new(None) }
-    }
-
-    async fn acquire(&self) -> Result<Held, Error> {
-        Ok(match &self.side {
-            Side::Mutex(mutex) => mutex.lock().await?.held,
-            Side::Read(lock) => lock.read().await?.held,
-            Side::Write(lock) => lock.write().await?.held,
-        })
+    /// The locker of what `acquire` waits for.
+    pub(crate) fn new<F>(name: &str, acquire: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Held, Error>> + Send + 'static,
+    {
+        let acquire = Box::new(move || acquire().boxed());
+        Self { name: name.to_owned(), acquire, held: sync::Mutex::new(None) }
     }
 
     fn held(&self) -> sync::MutexGuard<'_, Option<Held>> {
@@ -89,11 +95,7 @@ impl LockerOf {
     }
 
     fn in_use(&self) -> Error {
-        let name = match &self.side {
-            Side::Mutex(mutex) => mutex.name(),
-            Side::Read(lock) | Side::Write(lock) => lock.name(),
-        };
-        Error::InUse { name: name.to_owned() }
+        Error::InUse { name: self.name.clone() }
     }
 }
 
@@ -103,7 +105,7 @@ impl Locker for LockerOf {
             if self.held().is_some() {
                 return Err(self.in_use());
             }
-            let acquired = self.acquire().await?;
+            let acquired = (self.acquire)().await?;
             let mut held = self.held();
             if held.is_some() {
                 return Err(self.in_use());

@@ -76,6 +76,13 @@ pub(crate) fn contender_key(prefix: &[u8], lease: i64) -> Vec<u8> {
     key
 }
 
+/// The key below `prefix` of one of a session's members, which are numbered.
+pub(crate) fn member_key(prefix: &[u8], lease: i64, number: u64) -> Vec<u8> {
+    let mut key = contender_key(prefix, lease);
+    key.extend(format!("-{number}").into_bytes());
+    key
+}
+
 /// Whether the part of a key behind a line's prefix is a session's (Go's `%x` of a lease id).
 pub(crate) fn is_lease_hex(rest: &[u8]) -> bool {
     let digits = rest.strip_prefix(b"-").unwrap_or(rest);

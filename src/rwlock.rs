@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use crate::kv::{Compare, CompareOp, EventKind, Range, WatchRequest, prefix_end};
 use crate::line::{Doubt, Intent, Line, Place, Watching};
-use crate::name::{Name, contender_key};
+use crate::name::{Name, contender_key, member_key};
 use crate::tenure::{Held, guard, with_limit};
 use crate::{Error, Session, WatchMessage, metrics};
 
@@ -299,8 +299,7 @@ impl RwLock {
     }
 
     async fn reader_place(&self) -> Result<Place, Error> {
-        let mut key = contender_key(&self.name.sub_prefix("read"), self.session.lease());
-        key.extend(format!("-{}", self.session.next_number()).into_bytes());
+        let key = member_key(&self.name.sub_prefix("read"), self.session.lease(), self.session.next_number());
         Place::take(&self.session, Arc::clone(&self.readers), key).await
     }
 

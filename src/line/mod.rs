@@ -1,9 +1,9 @@
 //! The waiting line: contenders below a prefix, ordered by the revision that created their keys, exactly as etcd's own
-//! recipes keep it (`client/v3/concurrency/key.go`, `mutex.go`). It serves the mutex, the election and the read-write
-//! lock.
+//! recipes keep it (`client/v3/concurrency/key.go`, `mutex.go`). It serves the mutex, the election, the read-write lock and
+//! the semaphore.
 //!
-//! A contender *joins* with one transaction that also tells who is before it, *waits* until nobody is before it, and *leaves*
-//! by deleting its key.
+//! A contender *joins* with one transaction that also tells who is before it, *waits* until it is among the first (the first
+//! one, or the first few of a semaphore), and *leaves* by deleting its key.
 //!
 //! **Late requests.** A request whose answer is lost may be applied much later: after a retry of it succeeded elsewhere,
 //! after the lock was released. A join that is applied then leaves a key that nobody waits with, and everybody waits
@@ -45,13 +45,31 @@ pub(crate) struct Line {
     pub(crate) scope: Vec<u8>,
     /// Whether a key, less `before`, is a contender's.
     pub(crate) is_contender: fn(&[u8]) -> bool,
+    permits: Permits,
     /// Whether who joined last had to wait with a watch on the line: then the next one opens it with the join.
     hot: AtomicBool,
 }
 
+/// How many may be granted at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Permits {
+    pub(crate) count: u32,
+    /// What a contender's key, less `before`, says of it.
+    pub(crate) said_by: fn(&[u8]) -> u32,
+}
+
+impl Permits {
+    const ONE: Self = Self { count: 1, said_by: |_| 1 };
+}
+
 impl Line {
     pub(crate) fn new(name: Name, before: Vec<u8>, scope: Vec<u8>, is_contender: fn(&[u8]) -> bool) -> Self {
-        Self { name, before, scope, is_contender, hot: AtomicBool::new(false) }
+        Self { name, before, scope, is_contender, permits: Permits::ONE, hot: AtomicBool::new(false) }
+    }
+
+    /// The same line, of which the first few are granted at once.
+    pub(crate) fn with_permits(self, permits: Permits) -> Self {
+        Self { permits, ..self }
     }
 
     /// The line of a mutex or an election: everyone below the name, in order.
@@ -62,16 +80,26 @@ impl Line {
 
     /// Takes in what of it changes.
     pub(crate) fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
-        let Self { name: _, before: _, scope: _, is_contender: _, hot } = self;
+        let Self { name: _, before: _, scope: _, is_contender: _, permits: _, hot } = self;
         into.write_u8(hot.load(Ordering::Relaxed).into());
     }
 
     /// A foreign key among those that a contender would wait for makes the line meaningless.
     fn check(&self, key: &[u8]) -> Result<(), Error> {
-        match key.strip_prefix(&*self.before) {
-            Some(rest) if (self.is_contender)(rest) => Ok(()),
-            _ => Err(Error::foreign_key(key)),
+        let Some(rest) = key.strip_prefix(&*self.before).filter(|rest| (self.is_contender)(rest)) else {
+            return Err(Error::foreign_key(key));
+        };
+        let (ours, theirs) = (self.permits.count, (self.permits.said_by)(rest));
+        if ours == theirs {
+            Ok(())
+        } else {
+            Err(Error::PermitsDiffer { name: self.name.as_str().to_owned(), ours, theirs })
         }
+    }
+
+    /// Whether who has `before` contenders before it is granted.
+    fn grants(&self, before: usize) -> bool {
+        before < self.permits.count as usize
     }
 }
 
@@ -82,7 +110,7 @@ pub(crate) struct Place {
 
 /// What joining told.
 pub(crate) struct Joined {
-    /// Nobody is before: the tenure is granted.
+    /// It is among the first: the tenure is granted.
     pub(crate) is_first: bool,
     /// The contender's key as it was, if this join did not create it.
     pub(crate) adopted: Option<KeyValue>,
@@ -199,7 +227,7 @@ impl Place {
         self.contender_mut().presence = Presence::Absent;
     }
 
-    /// Waits until nobody is before; the place must have been joined, and that may have given a head start.
+    /// Waits until it is among the first; the place must have been joined, and that may have given a head start.
     ///
     /// # Errors
     /// [`Error::NotHeld`] if the contender's key is gone, [`Error::SessionLost`], [`Error::ForeignKey`].
@@ -359,14 +387,14 @@ impl Contender {
         }
     }
 
-    /// `listed` holds one at least of those before the contender, if there are any.
+    /// `listed` holds as many of those before the contender as keep it from being granted, if there are so many.
     fn joined(&self, listed: &[KeyValue], revision: i64, adopted: Option<KeyValue>) -> Result<Joined, Error> {
-        let mut is_first = true;
+        let mut before = 0;
         for kv in listed.iter().filter(|kv| kv.create_revision < revision) {
             self.line.check(&kv.key)?;
-            is_first = false;
+            before += 1;
         }
-        Ok(Joined { is_first, adopted, existed: false, head_start: None })
+        Ok(Joined { is_first: self.line.grants(before), adopted, existed: false, head_start: None })
     }
 
     fn with_head_start(
@@ -378,7 +406,7 @@ impl Contender {
     ) -> Joined {
         let mut nearest = take_keys(&mut response, 1);
         nearest.retain(|kv| kv.create_revision < revision);
-        self.line.hot.store(wait::is_near(&nearest) && !joined.is_first, Ordering::Relaxed);
+        self.line.hot.store(wait::is_near(&self.line, &nearest) && !joined.is_first, Ordering::Relaxed);
         let head_start = watching.map(|watching| HeadStart { watching, nearest, as_of: revision });
         Joined { head_start, ..joined }
     }
@@ -391,7 +419,7 @@ impl Contender {
             // One more for the own key.
             ..Range::prefix(&*self.line.before)
                 .sorted(SortTarget::Create, SortOrder::Descend)
-                .limit(wait::MOST_LISTED + 1)
+                .limit(wait::most_listed(&self.line) + 1)
         };
         let put = Put::new(&*self.key, value).lease(self.session.lease());
         Txn::new()
@@ -416,8 +444,10 @@ impl Contender {
         self.line.name.fence_key(self.session.lease())
     }
 
+    /// Those that are granted, if nobody is to be passed over.
     fn first(&self) -> Range {
-        Range::prefix(&*self.line.before).sorted(SortTarget::Create, SortOrder::Ascend).limit(1)
+        let first = Range::prefix(&*self.line.before).sorted(SortTarget::Create, SortOrder::Ascend);
+        first.limit(self.line.permits.count.into())
     }
 
     async fn txn(&self, txn: Txn) -> Result<Outcome<TxnResponse>, Failed> {

@@ -1,4 +1,4 @@
-//! Waiting until nobody is before in line, with nothing to read between a release and the grant.
+//! Waiting until one is among the first in line, with nothing to read between a release and the grant.
 //!
 //! A contender *near* the head (at most [`FAR`] before it) watches the whole line and takes those who leave off its
 //! list. The watch is opened at "now" (one that starts in the past is served by etcd only every 100 ms), and the list that
@@ -6,6 +6,10 @@
 //! in order of revision, so being granted and still being in line are decided at one revision (etcd 11456, 16221).
 //! A contender *far* back watches the one key that is [`NEAR`] places nearer, so a release wakes a handful, however long
 //! the line.
+//!
+//! Of a semaphore the first few are granted, so *near* is counted from the last of them. No single key tells who is far when
+//! to look again, since one nearer may be granted and stay while others go: who is far watches the line, too, and lists anew
+//! whenever one of the nearest before has left. One of these must leave before it is near.
 
 use std::collections::BTreeSet;
 
@@ -25,14 +29,16 @@ const FAR: usize = 8;
 const NEAR: usize = 4;
 
 /// How many of those before are listed: enough to know who is far, and whom he waits for.
-pub(super) const MOST_LISTED: i64 = FAR as i64 + 1;
-
-/// Whether who has these before it, of whom [`MOST_LISTED`] are listed at most, watches the whole line.
-pub(super) fn is_near(nearest: &[KeyValue]) -> bool {
-    nearest.len() <= FAR
+pub(super) fn most_listed(line: &Line) -> i64 {
+    i64::from(line.permits.count) + FAR as i64
 }
 
-/// Waits until no contender of `line` is older than `key`, which was created at `revision`.
+/// Whether these, of whom [`most_listed`] are listed at most, are all that are before.
+pub(super) fn is_near(line: &Line, nearest: &[KeyValue]) -> bool {
+    nearest.len() < line.permits.count as usize + FAR
+}
+
+/// Waits until `key`, which was created at `revision`, is among the first of `line`.
 ///
 /// Cancel safe.
 pub(super) async fn wait_turn(
@@ -85,12 +91,15 @@ enum Near {
 /// The contenders before, and the revision up to which their list is true.
 struct Before {
     keys: BTreeSet<Vec<u8>>,
+    /// There are none but these.
+    is_whole: bool,
     as_of: i64,
 }
 
 impl Before {
-    fn new(nearest: &[KeyValue], as_of: i64) -> Self {
-        Self { keys: nearest.iter().map(|kv| kv.key.clone()).collect(), as_of }
+    fn new(line: &Line, nearest: &[KeyValue], as_of: i64) -> Self {
+        let keys = nearest.iter().map(|kv| kv.key.clone()).collect();
+        Self { keys, is_whole: is_near(line, nearest), as_of }
     }
 }
 
@@ -99,25 +108,26 @@ impl Waiter<'_> {
         let Some(HeadStart { mut watching, nearest, as_of }) = self.started(head_start).await? else {
             return Ok(Near::Again);
         };
-        if !is_near(&nearest) {
+        if !is_near(self.line, &nearest) && self.line.permits.count == 1 {
             let target = &nearest[NEAR];
             return Ok(Near::Far { target: target.key.clone(), created: target.create_revision });
         }
-        let mut before = Before::new(&nearest, as_of);
+        let mut before = Before::new(self.line, &nearest, as_of);
         let mut doubt = Doubt::of(self.session.backend(), &watching, as_of);
-        while !before.keys.is_empty() {
+        while !self.line.grants(before.keys.len()) {
             let told = select_biased! {
                 told = watching.stream.next().fuse() => told,
                 () = doubt.due().fuse() => {
-                    let listed = self.list().await?;
-                    before = Before::new(self.nearest(&listed)?, listed.header.revision);
+                    before = self.before().await?;
                     continue;
                 }
             };
             match told {
                 Some(Ok(WatchMessage::Events { events })) => {
                     doubt.dispel();
-                    self.take_off(&mut before, &events)?;
+                    if self.take_off(&mut before, &events)? && !before.is_whole {
+                        before = self.before().await?;
+                    }
                 }
                 Some(Ok(WatchMessage::Created { .. })) => {}
                 Some(Ok(WatchMessage::Compacted { .. })) | None => return Ok(Near::Again),
@@ -125,6 +135,11 @@ impl Waiter<'_> {
             }
         }
         Ok(Near::Granted)
+    }
+
+    async fn before(&self) -> Result<Before, Error> {
+        let listed = self.list().await?;
+        Ok(Before::new(self.line, self.nearest(&listed)?, listed.header.revision))
     }
 
     /// A watch that is open, and a list that is no older; `None` if the watch ended.
@@ -167,8 +182,10 @@ impl Waiter<'_> {
         Ok(nearest)
     }
 
-    /// Takes off who left. A revision counts as a whole: who leaves together with the contender itself grants nothing.
-    fn take_off(&self, before: &mut Before, events: &[Event]) -> Result<(), Error> {
+    /// Takes off who left, and says whether anyone did. A revision counts as a whole: who leaves together with the
+    /// contender itself grants nothing.
+    fn take_off(&self, before: &mut Before, events: &[Event]) -> Result<bool, Error> {
+        let mut is_shorter = false;
         for same_revision in events.chunk_by(|a, b| a.kv.mod_revision == b.kv.mod_revision) {
             if same_revision.iter().all(|event| event.kv.mod_revision <= before.as_of) {
                 continue;
@@ -177,20 +194,20 @@ impl Waiter<'_> {
                 return Err(Error::NotHeld);
             }
             for event in same_revision {
-                before.keys.remove(&event.kv.key);
+                is_shorter |= before.keys.remove(&event.kv.key);
             }
-            if before.keys.is_empty() {
-                return Ok(());
+            if self.line.grants(before.keys.len()) {
+                break;
             }
         }
-        Ok(())
+        Ok(is_shorter)
     }
 
     /// One consistent read of the contender's own key and of the nearest before it, nearest first.
     async fn list(&self) -> Result<TxnResponse, Error> {
         let mut before = Range::prefix(&*self.line.before)
             .sorted(SortTarget::Create, SortOrder::Descend)
-            .limit(MOST_LISTED);
+            .limit(most_listed(self.line));
         before.max_create_revision = self.revision - 1;
         before.keys_only = true;
         let txn = Txn::new().and_then([Op::Range(Range::key(self.key)), Op::Range(before)]);

@@ -64,8 +64,9 @@ impl Session {
     /// Applies `txn` once or not at all, on behalf of what bears `name`. It may have 127 conditions and operations.
     ///
     /// # Errors
-    /// [`Error::SessionLost`], [`Error::Refused`] (then it was not applied), [`Error::Maybe`] if etcd refuses what would
-    /// tell whether an earlier try was applied. After the first it may have been applied, and will not be any more.
+    /// [`Error::SessionLost`], [`Error::Refused`]: it was not applied, and will not be. [`Error::Maybe`] if the session ended, or
+    /// etcd refused what would tell, before it was known whether a lost try was applied. Once the session is over it will not
+    /// be any more.
     ///
     /// # Cancel safety
     /// When the future is dropped it may have been applied, and may be until another goes by the same receipt.
@@ -135,7 +136,8 @@ impl<'a> Bearer<'a> {
             Err(Failed { error: Error::Refused(refusal), doubtful }) => {
                 return self.after_refusal(refusal, doubtful, mark, stands_at).await;
             }
-            Err(failed) => return Err(failed.error),
+            Err(Failed { error, doubtful: false }) => return Err(error),
+            Err(failed) => return Err(unknown(&failed.error)),
         };
         if response.succeeded {
             return Ok(Tried::applied(response.header.revision));
@@ -151,12 +153,7 @@ impl<'a> Bearer<'a> {
             }
             // A lost try may find the conditions holding later on, unless the receipt has moved by then.
             _ if doubtful => {
-                let moved = self.move_on(mark).await.map_err(|error| match error {
-                    Error::Refused(refusal) => {
-                        Error::Maybe(format!("a lost try could not be fenced off: {refusal}"))
-                    }
-                    error => error,
-                })?;
+                let moved = self.move_on(mark).await.map_err(|error| unknown(&error))?;
                 Ok(match moved.is_marked {
                     true => Tried::applied(moved.stands_at),
                     false => {
@@ -180,7 +177,7 @@ impl<'a> Bearer<'a> {
         if !doubtful && refusal != Refusal::NoSpace {
             return Err(refusal.into());
         }
-        match self.read().await? {
+        match self.read().await.map_err(|error| unknown(&error))? {
             Some(kv) if kv.value == mark => Ok(Tried::applied(kv.mod_revision)),
             _ if doubtful => Err(Error::Maybe(format!("a try was lost before etcd refused: {refusal}"))),
             now => {
@@ -214,6 +211,11 @@ impl<'a> Bearer<'a> {
         let read = self.session.step(|deadline| backend.range(Range::key(&*self.key), deadline)).await?;
         Ok(read.value.kvs.into_iter().next())
     }
+}
+
+/// What is told when something came in between a lost try and the knowledge whether it was applied.
+fn unknown(error: &Error) -> Error {
+    Error::Maybe(format!("a try was lost, and then: {error}"))
 }
 
 impl Tried {

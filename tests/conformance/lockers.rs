@@ -1,7 +1,7 @@
 //! What the locker promises, whatever it locks.
 
 use futures_util::FutureExt;
-use tenure::{Error, Locker, Mutex, RwLock};
+use tenure::{Error, Locker, Mutex, RwLock, Semaphore};
 
 use crate::cx::Cx;
 
@@ -9,8 +9,11 @@ async fn lockers(cx: &Cx) -> Vec<(&'static str, Box<dyn Locker>, Box<dyn Locker>
     let (one, other) = (cx.session().await, cx.session().await);
     let mutexes = [&one, &other].map(|s| Mutex::new(s, format!("{}.mutex", cx.name)).expect("a good name"));
     let rwlocks = [&one, &other].map(|s| RwLock::new(s, format!("{}.rwlock", cx.name)).expect("a good name"));
+    let semaphores =
+        [&one, &other].map(|s| Semaphore::new(s, format!("{}.semaphore", cx.name), 1).expect("a good name"));
     vec![
         ("mutex", Box::new(mutexes[0].locker()), Box::new(mutexes[1].locker())),
+        ("semaphore", Box::new(semaphores[0].locker()), Box::new(semaphores[1].locker())),
         ("write against read", Box::new(rwlocks[0].write_locker()), Box::new(rwlocks[1].read_locker())),
         ("read against write", Box::new(rwlocks[0].read_locker()), Box::new(rwlocks[1].write_locker())),
     ]

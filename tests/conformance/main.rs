@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "the tests themselves run on real threads and tokio")]
 
 mod barriers;
+mod counters;
 mod cx;
 mod double_barriers;
 mod elections;
@@ -18,7 +19,9 @@ mod priority_queues;
 mod promises;
 mod queues;
 mod rwlocks;
+mod semaphores;
 mod sessions;
+mod stms;
 
 use promises::for_each_promise;
 
