@@ -97,6 +97,23 @@
 //! # }
 //! ```
 //!
+//! # Barriers and queues
+//!
+//! [`Barrier`], [`DoubleBarrier`], [`Queue`] and [`PriorityQueue`] are on the keys of Go's recipes, too:
+//!
+//! ```no_run
+//! # async fn example(session: tenure::Session) -> Result<(), tenure::Error> {
+//! use tenure::Queue;
+//!
+//! let mails = Queue::new(&session, "mails")?;
+//! mails.enqueue("to: anna").await?; // once, whatever answers are lost
+//! let claim = mails.claim().await?; // nobody else's until it is acknowledged, or its consumer dies
+//! println!("{:?}", claim.value());
+//! claim.ack().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Sessions, and how many
 //!
 //! On etcd a session is one contender: two mutexes of one session and name are one lock. Here the second is refused

@@ -127,13 +127,21 @@ impl<'a> Entering<'a> {
     fn verdict(&self) -> Verdict {
         let Present { members, ready, one_is_gone, .. } = &self.present;
         let rank = members.range(..=self.created).count();
+        let is_there = members.contains_key(&self.created);
         if let Some(ready) = ready {
             // What Go's members write is empty; then all there is to go by is the order now.
-            let last = std::str::from_utf8(&ready.value).ok().and_then(|last| last.parse::<i64>().ok());
-            let is_in = last.map_or(rank <= self.barrier.count, |last| self.created <= last);
-            return if is_in { Verdict::In { round: ready.mod_revision } } else { Verdict::TooMany };
+            let is_in = match ready.value.is_empty() {
+                true => is_there && rank <= self.barrier.count,
+                // Not whether its key is there: it may be gone again, or have been gone before.
+                false => is_named(self.created, &ready.value),
+            };
+            return match (is_in, is_there) {
+                (true, _) => Verdict::In { round: ready.mod_revision },
+                (false, true) => Verdict::TooMany,
+                (false, false) => Verdict::Out,
+            };
         }
-        if !members.contains_key(&self.created) {
+        if !is_there {
             return Verdict::Out;
         }
         match rank.cmp(&self.barrier.count) {
@@ -144,15 +152,17 @@ impl<'a> Entering<'a> {
         }
     }
 
-    /// Opens the barrier if all are there and it is not open. A late try can do no harm: it needs all of them there, and not let in.
+    /// Opens the barrier if all are there and it is not open, and says who they are. A late try can do no harm: it needs all of
+    /// them there, and not let in.
     fn opening(&self) -> Txn {
-        let first = self.present.members.iter().take(self.barrier.count);
-        let all_there =
-            first.map(|(created, member)| Compare::create_revision(&*member.key, CompareOp::Equal, *created));
+        let first = || self.present.members.iter().take(self.barrier.count);
+        let all_there = first()
+            .map(|(created, member)| Compare::create_revision(&*member.key, CompareOp::Equal, *created));
+        let named: Vec<_> = first().map(|(created, _)| created.to_string()).collect();
         Txn::new()
             .when([self.not_open()])
             .when(all_there)
-            .and_then([Op::Put(Put::new(self.barrier.ready(), self.created.to_string()))])
+            .and_then([Op::Put(Put::new(self.barrier.ready(), named.join(" ")))])
     }
 
     /// Takes out all who wait, in one transaction, so that nobody who enters again meets one of those. Not Go's members: they would
@@ -209,6 +219,11 @@ impl<'a> Entering<'a> {
     }
 }
 
+/// Whether the member whose key was created at `created` is among those that the barrier was opened for.
+fn is_named(created: i64, ready: &[u8]) -> bool {
+    ready.split(|byte| *byte == b' ').any(|named| named == created.to_string().as_bytes())
+}
+
 impl Present {
     fn remove(&mut self, key: &[u8], count: usize) {
         let found = self.members.iter().enumerate().find(|(_, (_, member))| member.key == key);
@@ -222,5 +237,16 @@ impl Present {
 impl Member {
     fn of(kv: &KeyValue) -> Self {
         Self { key: kv.key.clone(), is_ours: !kv.value.is_empty() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_named;
+
+    #[test]
+    fn a_member_is_named_by_its_whole_revision() {
+        assert!([3, 12, 40].into_iter().all(|created| is_named(created, b"3 12 40")));
+        assert!(!is_named(1, b"3 12 40") && !is_named(4, b"3 12 40") && !is_named(3, b""));
     }
 }
