@@ -10,6 +10,7 @@ mod lateness;
 mod lease_life;
 mod linearizable;
 mod mutual_exclusion;
+mod no_polling;
 mod no_residue;
 mod observe_order;
 mod order;
@@ -128,6 +129,11 @@ pub const INVARIANTS: &[Invariant] = &[
             let broken = [true_errors::check(evidence), renewals::check(evidence)];
             broken.into_iter().flatten().min_by_key(|breach| breach.step)
         },
+    },
+    Invariant {
+        name: "no-polling",
+        about: "a client asks etcd only with a reason: it was told to, a watch told it news, or something came to nothing",
+        check: no_polling::check,
     },
     Invariant {
         name: "no-residue",

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use tenure::kv::{DeleteRange, Event, EventKind, Header, KeyValue, LeaseGrant, Put, Request, Response};
+use tenure::kv::{
+    DeleteRange, Event, EventKind, Header, KeyValue, LeaseGrant, Put, Range, Request, Response,
+};
 
 use super::{Bounds, Breach, Evidence, INVARIANTS, Planned};
 use crate::history::{Deed, DeedEnd, Failure, GuardSays, Holding, Kind, Recorder, SeenLeader, What};
@@ -312,6 +314,18 @@ impl Script {
     }
 
     /// An observer begins.
+    /// Reads something of etcd.
+    pub(super) fn asks_etcd(&mut self, client: u32) {
+        let request = Arc::new(Request::Range(Range::key(b"k".as_slice())));
+        self.record(Node::Client(client), What::Sent { call: 0, member: 0, request });
+    }
+
+    /// A watch tells it something.
+    pub(super) fn tells(&mut self, client: u32) {
+        let told = What::WatchTold { watch: 0, kind: "events", revision: self.revision, events: Vec::new() };
+        self.record(Node::Client(client), told);
+    }
+
     pub(super) fn observes(&mut self, client: u32, name: &str, observer: u64) {
         self.record(Node::Client(client), What::Observes { name: name.into(), observer });
     }

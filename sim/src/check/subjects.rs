@@ -29,6 +29,9 @@ pub fn subjects(evidence: &Evidence<'_>, invariant: &str) -> (u64, &'static str)
             let told = steps(|what| matches!(what, What::NotGranted { .. } | What::ToldLost { .. }));
             (told + evidence.deeds.len() as u64, "errors, losses and deeds")
         }
+        "no-polling" => {
+            (steps(|what| matches!(what, What::Sent { .. } | What::WatchSent { .. })), "requests")
+        }
         "no-residue" => (evidence.keys.values().map(|lives| lives.len() as u64).sum(), "lives of keys"),
         "linearizable" => (judged_registers(evidence).judged, "operations"),
         "true-answers" => {

@@ -44,6 +44,7 @@ pub const NOT_FOUND: &[(&str, &str)] = &[
         "zombie-after-compaction",
         "no space that was searched to its end has a compaction overtake the watch that follows a list",
     ),
+    ("asks-again-and-again", "how often a waiter asks is no part of the model; the seeds judge it"),
     ("hangs-on-silent-member", "it is in the settings of the backend `Etcd`, which is not explored"),
     ("sends-writes-again", "it is below the backend `Etcd`, which is not explored"),
     ("stale-reads", "it is in the cluster; the explored store is one"),

@@ -179,6 +179,12 @@ pub const PLANTED: &[Planted] = &[
         Bug::Options(silent::never_asks),
     ),
     Planted::primitive(
+        "asks-again-and-again",
+        "a waiter asks again and again who is before it, where it could be told",
+        ("mutex", "no-polling"),
+        |kind| (kind == PrimitiveKind::Mutex).then(|| wrong_lock(Flaw::Polls)),
+    ),
+    Planted::primitive(
         "zombie-after-compaction",
         "a compaction during the wait is an error that leaves the key in line (etcd 21128)",
         ("mutex", "progress"),

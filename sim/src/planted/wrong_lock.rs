@@ -35,6 +35,8 @@ pub(super) enum Flaw {
     WatchesTooLate,
     /// Who finds another in line leaves it and comes again.
     GivesWay,
+    /// Who waits asks again and again who is before it.
+    Polls,
     /// As `NoOwnKeyCheck`, of the write side of a read-write lock.
     WriterWithoutKey,
 }
@@ -157,7 +159,7 @@ impl Contender {
                 while !self.wait_for_those_before().await? {}
                 self.look_for_own_key().await?;
             }
-            Flaw::TokenIsTheLease | Flaw::NamesOverlap => self.wait_well().await?,
+            Flaw::TokenIsTheLease | Flaw::NamesOverlap | Flaw::Polls => self.wait_well().await?,
         }
         Ok(())
     }
@@ -194,6 +196,9 @@ impl Contender {
             let read = self.txn(Txn::new().and_then([Op::Range(before)])).await?;
             let Some(OpResponse::Range(range)) = read.responses.first() else { return Ok(true) };
             let Some(nearest) = range.kvs.first() else { return Ok(true) };
+            if self.flaw == Flaw::Polls {
+                continue;
+            }
             let from = if self.flaw == Flaw::WatchesTooLate { 0 } else { read.header.revision + 1 };
             let request = WatchRequest { start_revision: from, ..WatchRequest::key(nearest.key.clone()) };
             if !self.wait_for_deletion(request).await {

@@ -12,6 +12,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("election", include_str!("../../scenarios/election.toml")),
     ("rwlock", include_str!("../../scenarios/rwlock.toml")),
     ("mixed", include_str!("../../scenarios/mixed.toml")),
+    ("takeover", include_str!("../../scenarios/takeover.toml")),
     ("etcd", include_str!("../../scenarios/etcd.toml")),
 ];
 
