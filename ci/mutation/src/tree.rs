@@ -106,6 +106,11 @@ pub(crate) fn copy(root: &Path, tree: &Path) -> Result<()> {
     let mut kept = BTreeSet::new();
     for name in String::from_utf8(listed.stdout)?.split('\0').filter(|name| !name.is_empty()) {
         let (from, to) = (root.join(name), tree.join(name));
+        if from.is_symlink() && from.is_dir() {
+            link_folder(&from, &to)?;
+            kept.insert(to);
+            continue;
+        }
         // cargo takes the settings of the folders above, too, and would have each flag twice.
         if !from.is_file() || name.starts_with(".cargo/") {
             continue;
@@ -125,10 +130,19 @@ pub(crate) fn copy(root: &Path, tree: &Path) -> Result<()> {
     remove_others(tree, &kept)
 }
 
+/// A folder that is a link (the packages' way to files of the whole repository) is one in the copy, too.
+fn link_folder(from: &Path, to: &Path) -> Result<()> {
+    if !to.is_symlink() {
+        fs::create_dir_all(to.parent().context("a link in a folder")?)?;
+        std::os::unix::fs::symlink(fs::read_link(from)?, to)?;
+    }
+    Ok(())
+}
+
 fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.is_dir() {
+        if path.is_dir() && !path.is_symlink() {
             remove_others(&path, kept)?;
         } else if !kept.contains(&path) {
             fs::remove_file(path)?;
