@@ -199,11 +199,13 @@ class Picture {
       pen.beginPath(); pen.moveTo(x, 2); pen.lineTo(x, this.height); pen.stroke();
       pen.fillText(`${(at / 1e9).toFixed(digits)} s`, x + 3, 9);
     }
-    if (model.calm_ns !== null) this.flag(pen, model.calm_ns, "calm", colors.faint);
-    this.broke.forEach((step) => this.flag(pen, model.steps[step].at, "violation", colors.bad));
+    const taken = [];
+    if (model.calm_ns !== null) this.flag(pen, model.calm_ns, "calm", colors.faint, taken);
+    this.broke.forEach((step) => this.flag(pen, model.steps[step].at, "violation", colors.bad, taken));
   }
 
-  flag(pen, at, text, color) {
+  // Where a flag's word would cover another's, it goes below.
+  flag(pen, at, text, color, taken) {
     const x = Math.round(this.x(at)) + .5;
     pen.save();
     pen.strokeStyle = pen.fillStyle = color;
@@ -211,7 +213,10 @@ class Picture {
     pen.beginPath(); pen.moveTo(x, 0); pen.lineTo(x, this.height); pen.stroke();
     pen.font = "600 11px system-ui, sans-serif";
     const width = pen.measureText(text).width;
-    pen.fillText(text, x + 4 + width > this.width ? x - width - 4 : x + 4, 24);
+    const left = x + 4 + width > this.width ? x - width - 4 : x + 4;
+    const row = taken.filter((one) => one.left < left + width && left < one.right).length;
+    taken.push({ left, right: left + width });
+    pen.fillText(text, left, 24 + 11 * row);
     pen.restore();
   }
 
