@@ -20,7 +20,9 @@ impl Contender {
         let taken_over = [&*self.key, format!(" {TAKEN_OVER} ").as_bytes()].concat();
         fence.is_some_and(|kv| {
             // What was said of an earlier key of this name, or by this process, is not meant.
-            kv.value.starts_with(&taken_over) && kv.mod_revision > self.created().max(self.taken_over_at)
+            kv.value.starts_with(&taken_over)
+                && kv.value != self.takeover_mark
+                && kv.mod_revision > self.created().max(self.taken_over_at)
         })
     }
 }

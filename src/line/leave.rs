@@ -177,6 +177,7 @@ impl Contender {
                     slot: Some(slot),
                     presence: Presence::Unknown,
                     taken_over_at: 0,
+                    takeover_mark: Vec::new(),
                     condition: None,
                 };
                 match contender.delete_and_fence().await {

@@ -144,8 +144,10 @@ struct Contender {
     /// Freed once the line is left.
     slot: Option<Slot>,
     presence: Presence,
-    /// The revision at which this process took the key over from an earlier one, and moved the fence; 0 if it did not.
+    /// The revision as of which this process took the key over from an earlier one; 0 if it did not.
     taken_over_at: i64,
+    /// The mark of this process's own takeover, from when it is first sent on: that may be applied late, too.
+    takeover_mark: Vec<u8>,
     /// The key may appear only if this holds too.
     condition: Option<Compare>,
 }
@@ -180,6 +182,7 @@ impl Place {
             slot: Some(slot),
             presence: Presence::Absent,
             taken_over_at: 0,
+            takeover_mark: Vec::new(),
             condition: None,
         };
         Ok(Self { contender: Some(contender) })

@@ -56,6 +56,7 @@ impl Contender {
             let mark = mark(&self.key, TAKEN_OVER, fence);
             let look =
                 [Range::key(&*self.key), self.first(), Range::key(&*fence_key)].map(Op::Range).to_vec();
+            self.takeover_mark.clone_from(&mark);
             let put = Put::new(&*fence_key, &*mark).lease(self.session.lease());
             let txn = Txn::new()
                 .when([
@@ -93,11 +94,19 @@ impl Contender {
         }
     }
 
-    /// For when etcd refuses to put the fence: out of space, or no permission for that key. The key is taken over as it is.
-    async fn take_over_unfenced(&self, revision: i64, refusal: Refusal) -> Result<Option<TakenOver>, Error> {
+    /// For when etcd refuses to put the fence: out of space, or no permission for that key. The key is taken over as it is, and
+    /// what the fence says by now is of earlier processes, or of a try of this one.
+    async fn take_over_unfenced(
+        &mut self,
+        revision: i64,
+        refusal: Refusal,
+    ) -> Result<Option<TakenOver>, Error> {
         tracing::warn!(name = self.line.name.as_str(), %refusal, "a lost request could not be fenced off");
-        let look = [Op::Range(Range::key(&*self.key)), Op::Range(self.first())];
+        let fence_key = self.fence_key();
+        let look = [Range::key(&*self.key), self.first(), Range::key(&*fence_key)].map(Op::Range);
         let response = self.txn(Txn::new().and_then(look)).await?.value;
+        self.session.set_fence(&fence_key, fence_of(&response, 2));
+        self.taken_over_at = response.header.revision;
         let own = self.own_of(&response, revision);
         Ok(own.map(|own| TakenOver { own, first: keys(&response, 1).to_vec(), fenced: false }))
     }
