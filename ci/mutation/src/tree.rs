@@ -188,6 +188,9 @@ fn weave_what_compiles(root: &Path, tree: &Path, target: &Path, mutants: &[Mutan
         for error in &errors {
             faulty.extend(error.spans.iter().flat_map(|span| blamed(span, &regions)));
         }
+        if viable.intersection(&faulty).next().is_none() {
+            faulty.extend(errors.iter().flat_map(|error| arms_of(error, mutants)));
+        }
         eprintln!(
             "{} errors, {} mutants do not compile and are left out",
             errors.len(),
@@ -235,11 +238,26 @@ fn blamed(span: &FaultSpan, regions: &BTreeMap<&str, Vec<Region>>) -> Vec<u32> {
     }
 }
 
+/// A switch in an arm makes it one that may not be taken, and the compiler points at the whole `match` that lacks one then.
+fn arms_of<'a>(error: &'a Fault, mutants: &'a [Mutant]) -> impl Iterator<Item = u32> + 'a {
+    let lacks_an_arm = error.code.as_ref().is_some_and(|code| code.code == "E0004");
+    let of_arms =
+        |mutant: &&Mutant| mutant.name.contains(" match arm ") || mutant.name.contains(" match guard ");
+    let here = move |mutant: &&Mutant| error.spans.iter().any(|span| span.file_name == mutant.file);
+    mutants.iter().filter(of_arms).filter(move |_| lacks_an_arm).filter(here).map(|mutant| mutant.id)
+}
+
 #[derive(Deserialize)]
 struct Fault {
     level: String,
     rendered: String,
+    code: Option<FaultCode>,
     spans: Vec<FaultSpan>,
+}
+
+#[derive(Deserialize)]
+struct FaultCode {
+    code: String,
 }
 
 #[derive(Deserialize)]
