@@ -23,6 +23,7 @@ const BUILT_IN_RATES: &[(&str, &str)] = &[
     ("election", include_str!("../../scenarios/rates/election.toml")),
     ("rwlock", include_str!("../../scenarios/rates/rwlock.toml")),
     ("mixed", include_str!("../../scenarios/rates/mixed.toml")),
+    ("takeover", include_str!("../../scenarios/rates/takeover.toml")),
     ("etcd", include_str!("../../scenarios/rates/etcd.toml")),
 ];
 
