@@ -40,6 +40,7 @@ fn small_bounds_are_exhausted_and_nothing_breaks() {
         "mutex-2-late-stay",
         "mutex-kept-expiry",
         "mutex-names",
+        "semaphore-3-crash",
         "session-opening",
         "election-1-observer-lost",
         "election-1-observer-lag",

@@ -7,8 +7,7 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use tenure_sim::explore::{
-    After, Bounds, Does, Ending, Outcome, Policy, Reduction, Role, SearchOptions, Space, find, plain_size,
-    search,
+    After, Bounds, Does, Ending, Outcome, Policy, Reduction, Role, SearchOptions, Space, find, search,
 };
 use tenure_sim::planted::{self, Planted};
 

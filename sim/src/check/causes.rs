@@ -14,6 +14,7 @@ use super::evidence::{Evidence, KeyLife, Moment, line_of};
 use crate::fault::Fault;
 use crate::history::{Deed, Holding, Kind, SessionEnd, What};
 use crate::node::Node;
+use crate::workload::program::PERMITS;
 
 /// What clocks and timers round.
 const ROUNDING_NS: u64 = 10_000;
@@ -482,6 +483,7 @@ pub(super) fn own_line(name: &str, kind: Kind) -> Vec<u8> {
         Kind::Mutex | Kind::Leader => name.as_bytes().to_vec(),
         Kind::Read => format!("{name}/read").into_bytes(),
         Kind::Write => format!("{name}/write").into_bytes(),
+        Kind::Permit => format!("{name}/sem/{PERMITS}").into_bytes(),
     }
 }
 

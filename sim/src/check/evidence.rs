@@ -506,9 +506,10 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// Whether this is a line of the lock of this name: the name's own, or one of the two sides of a read-write lock.
+/// Whether this is a line of the lock of this name: the name's own, one of the two sides of a read-write lock, or a semaphore's.
 pub(super) fn is_line_of(name: &str, line: &[u8]) -> bool {
-    line.strip_prefix(name.as_bytes()).is_some_and(|rest| matches!(rest, b"" | b"/read" | b"/write"))
+    line.strip_prefix(name.as_bytes())
+        .is_some_and(|rest| matches!(rest, b"" | b"/read" | b"/write") || rest.starts_with(b"/sem/"))
 }
 
 /// The place of a deed or an ask among all: they are numbered from 1 in the order in which they are begun.

@@ -43,8 +43,8 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
 
 /// Why the store says that this was not held at a revision.
 fn not_held_at(evidence: &Evidence<'_>, holding: &Holding, revision: i64) -> Option<String> {
-    if matches!(holding.kind, Kind::Read | Kind::Write) {
-        // A read-write lock has two lines, and readers share: only the key itself can be asked for.
+    if matches!(holding.kind, Kind::Read | Kind::Write | Kind::Permit) {
+        // A read-write lock has two lines, and readers share, as do holders of permits: only the key itself can be asked for.
         let mut lives = evidence.keys.values().flatten();
         let held = lives.any(|life| {
             life.create_revision == holding.token

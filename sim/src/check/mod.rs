@@ -1,6 +1,7 @@
 //! The invariants: pure functions from a history to the first step that breaks them.
 
 mod answers;
+mod at_most_k;
 mod causes;
 mod evidence;
 mod fencing;
@@ -98,6 +99,11 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "fifo",
         about: "a grant goes to the head of the line: its own key is in the store, and none older",
         check: fifo::check,
+    },
+    Invariant {
+        name: "at-most-k",
+        about: "no more clients than a semaphore has permits believe that they hold one, and a grant goes to one of the first in line",
+        check: at_most_k::check,
     },
     Invariant {
         name: "writer-priority",

@@ -8,7 +8,7 @@ use crate::history::{Holding, Kind, What};
 
 /// Of locks.
 pub(super) fn mutual_exclusion(evidence: &Evidence<'_>) -> Option<Breach> {
-    first_shared(evidence, |kind| kind != Kind::Leader)
+    first_shared(evidence, |kind| !matches!(kind, Kind::Leader | Kind::Permit))
 }
 
 /// Of leaderships.

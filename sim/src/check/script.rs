@@ -9,7 +9,7 @@ use tenure::kv::{
 use super::{Bounds, Breach, Evidence, INVARIANTS, Planned};
 use crate::history::{Deed, DeedEnd, Failure, GuardSays, Holding, Kind, Recorder, SeenLeader, What};
 use crate::node::Node;
-use crate::workload::program::OperatorAct;
+use crate::workload::program::{OperatorAct, PERMITS};
 
 const MILLISECOND: u64 = 1_000_000;
 
@@ -185,9 +185,10 @@ impl Script {
         self.record(Node::Client(client), what);
         self.revision += 1;
         let side = match kind {
-            Kind::Read => "/read",
-            Kind::Write => "/write",
-            Kind::Mutex | Kind::Leader => "",
+            Kind::Read => "/read".to_owned(),
+            Kind::Write => "/write".to_owned(),
+            Kind::Mutex | Kind::Leader => String::new(),
+            Kind::Permit => format!("/sem/{PERMITS}"),
         };
         let key = format!("{name}{side}/{lease:x}").into_bytes();
         let kv = KeyValue {

@@ -16,6 +16,7 @@ pub fn subjects(evidence: &Evidence<'_>, invariant: &str) -> (u64, &'static str)
         "mutual-exclusion" => (grants(&[Kind::Mutex, Kind::Read, Kind::Write]), "grants"),
         "single-leader" => (grants(&[Kind::Leader]), "grants"),
         "fifo" => (grants(&[Kind::Mutex, Kind::Leader]), "grants"),
+        "at-most-k" => (grants(&[Kind::Permit]), "grants"),
         "writer-priority" => (grants(&[Kind::Read, Kind::Write]), "grants"),
         "fencing" => (steps(|what| matches!(what, What::ResourceWrite { .. })), "writes to a resource"),
         "observe-order" => (steps(|what| matches!(what, What::Observed { .. })), "observations"),

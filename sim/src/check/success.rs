@@ -11,6 +11,7 @@ use super::evidence::{Ask, KeyLife, Moment, Outcome};
 use super::{Breach, Evidence};
 use crate::history::{Deed, DeedEnd, Failure, Holding, Kind, What};
 use crate::node::Node;
+use crate::workload::program::PERMITS;
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     let calm = evidence.calm?;
@@ -40,6 +41,15 @@ impl<'e> Busy<'e> {
             last_ns
         });
         Self { until_ns: until.collect(), lives }
+    }
+
+    /// Until when as many of before this revision were there as a semaphore has permits.
+    fn permits_ns(&self, revision: i64) -> u64 {
+        let older = self.lives.partition_point(|life| life.create_revision < revision);
+        let gone_ns = |life: &KeyLife| life.deleted.map_or(u64::MAX, |(_, gone)| gone.at_ns);
+        let mut gone: Vec<u64> = self.lives[..older].iter().map(gone_ns).collect();
+        gone.sort_unstable();
+        gone.len().checked_sub(PERMITS as usize).map_or(0, |last| gone[last])
     }
 
     /// Until when somebody of before this revision was there.
@@ -120,7 +130,8 @@ impl Success<'_, '_> {
         let own = &lines[&own_line(&ask.name, ask.kind)];
         let asked = own.lives.partition_point(|life| life.created.step < ask.asked.step);
         // The key may be one of before that was adopted.
-        let lives = own.lives[..asked].iter().rev().take(1).chain(&own.lives[asked..]);
+        let adoptable = usize::from(ask.kind != Kind::Permit);
+        let lives = own.lives[..asked].iter().rev().take(adoptable).chain(&own.lives[asked..]);
         let mut mine = lives.filter(|life| life.lease == ask.lease && life.created.at_ns <= ended_ns);
         let mine = mine.find(|life| life.deleted.is_none_or(|(_, gone)| gone.step > ask.asked.step))?;
         // Whom it waits for.
@@ -128,8 +139,12 @@ impl Success<'_, '_> {
             Kind::Mutex | Kind::Leader => &[ask.kind],
             Kind::Read => &[Kind::Write],
             Kind::Write => &[Kind::Read, Kind::Write],
+            Kind::Permit => &[],
         };
         let mut free_ns = mine.created.at_ns;
+        if ask.kind == Kind::Permit {
+            free_ns = free_ns.max(own.permits_ns(mine.create_revision));
+        }
         for &kind in before {
             free_ns = free_ns.max(lines[&own_line(&ask.name, kind)].before_ns(mine.create_revision));
         }

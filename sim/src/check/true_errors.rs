@@ -13,6 +13,7 @@ use crate::history::{
     Deed, DeedEnd, Failure, GuardSays, Holding, Kind, Refused, SeenLeader, SessionEnd, Telling, What,
 };
 use crate::node::Node;
+use crate::workload::program::PERMITS;
 
 type Verdict = Result<(), String>;
 
@@ -204,9 +205,10 @@ impl Judge<'_, '_> {
             let there = rival.deleted.is_none_or(|(deleted, _)| deleted > own.create_revision);
             rival.create_revision < own.create_revision && there
         };
-        let rival =
-            rivals.flat_map(|(_, lives)| lives).any(|rival| own.iter().any(|own| is_rival(rival, own)));
-        unless(rival, || "it is held by another, but nobody was in line before it".to_owned())
+        let rivals: Vec<_> = rivals.flat_map(|(_, lives)| lives).collect();
+        let needed = if ask.kind == Kind::Permit { PERMITS as usize } else { 1 };
+        let held = own.iter().any(|own| rivals.iter().filter(|rival| is_rival(rival, own)).count() >= needed);
+        unless(held, || format!("it is held by another, but not by {needed} in line before it"))
     }
 
     fn timed_out(self, ask: &Ask, now: Moment) -> Verdict {
@@ -502,9 +504,11 @@ fn is_guarded_by(txn: &Txn, token: i64) -> bool {
     txn.compares.iter().any(|compare| compare.target == CompareTarget::Create(token))
 }
 
-/// Whether this is what a contender's key is behind the name: a lease, of a reader or a writer perhaps.
+/// Whether this is what a contender's key is behind the name: a lease, of a reader, a writer or a permit perhaps.
 fn is_contenders(rest: &[u8]) -> bool {
-    let rest = rest.strip_prefix(b"read/").or_else(|| rest.strip_prefix(b"write/")).unwrap_or(rest);
+    let permit = format!("sem/{PERMITS}/");
+    let kinds: [&[u8]; 3] = [b"read/", b"write/", permit.as_bytes()];
+    let rest = kinds.into_iter().find_map(|kind| rest.strip_prefix(kind)).unwrap_or(rest);
     !rest.is_empty() && rest.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
 }
 

@@ -14,7 +14,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
             }
             Kind::Read => overtaken(evidence, holding)?,
             Kind::Write => still_there(evidence, holding, step, &["read", "write"])?,
-            Kind::Mutex | Kind::Leader => return None,
+            Kind::Mutex | Kind::Leader | Kind::Permit => return None,
         };
         let detail = format!(
             "c{} was granted the {} {:?} (token {}), but {why}",

@@ -98,6 +98,8 @@ pub enum Does {
     Read,
     /// `RwLock::write`
     Write,
+    /// `Semaphore::acquire`
+    Acquire,
     /// `Election::campaign`
     Campaign,
     /// Once the first process has crashed or ended, takes over its session and `Election::resume`s its leadership.
@@ -250,6 +252,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("mutex-2-late-stay", include_str!("../../scenarios/explore/mutex-2-late-stay.toml")),
     ("mutex-kept-expiry", include_str!("../../scenarios/explore/mutex-kept-expiry.toml")),
     ("mutex-names", include_str!("../../scenarios/explore/mutex-names.toml")),
+    ("semaphore-3-crash", include_str!("../../scenarios/explore/semaphore-3-crash.toml")),
     ("session-opening", include_str!("../../scenarios/explore/session-opening.toml")),
     ("election-1-observer-lost", include_str!("../../scenarios/explore/election-1-observer-lost.toml")),
     ("election-1-observer-lag", include_str!("../../scenarios/explore/election-1-observer-lag.toml")),

@@ -11,6 +11,7 @@ use super::step::Explored;
 use super::world::{Life, Process, World};
 use crate::history::{DeedEnd, Holding, Kind, SeenLeader, What};
 use crate::store::Store;
+use crate::workload::program::PERMITS;
 
 /// What is known of an observer.
 #[derive(Clone, Debug, Hash)]
@@ -157,7 +158,7 @@ fn strays(store: &Store, name: &str, kind: Kind, token: &[u8]) -> Option<String>
     let token: i64 = std::str::from_utf8(token).ok()?.parse().ok()?;
     let line = line(store, name);
     match kind {
-        Kind::Read | Kind::Write => {
+        Kind::Read | Kind::Write | Kind::Permit => {
             line.iter().all(|(created, _)| *created != token).then(|| "its key was not there".to_owned())
         }
         Kind::Mutex | Kind::Leader => match line.first() {
@@ -216,6 +217,11 @@ impl World {
 
     fn granted(&self, holding: &Holding, believers: &[Holding]) -> Option<Broken> {
         let who = format!("c{} was granted the {} (token {})", holding.client, holding.kind, holding.token);
+        if holding.kind == Kind::Permit {
+            return self
+                .permitted(holding, believers.len())
+                .and_then(|why| broken("at-most-k", format!("{who}, but {why}")));
+        }
         if let Some(other) = believers.iter().find(|other| excludes(holding.kind, other.kind)) {
             let invariant = if holding.kind == Kind::Leader { "single-leader" } else { "mutual-exclusion" };
             let detail = format!(
@@ -240,13 +246,26 @@ impl World {
             Kind::Read if self.monitor.overtook.contains(&holding.token) => {
                 broken("writer-priority", format!("{who}, but a writer had been in line when it came"))
             }
-            Kind::Read => None,
+            Kind::Read | Kind::Permit => None,
             Kind::Write => {
                 let line = line(&self.store, &holding.name);
                 let (created, key) = line.first().filter(|(created, _)| *created < holding.token)?;
                 let key = Shown(key);
                 broken("writer-priority", format!("{who}, but {key} (revision {created}) was still there"))
             }
+        }
+    }
+
+    /// What is wrong with the grant of a permit.
+    fn permitted(&self, holding: &Holding, others: usize) -> Option<String> {
+        let line = line(&self.store, &holding.name);
+        let older = line.iter().filter(|(created, _)| *created < holding.token).count();
+        if others >= PERMITS as usize {
+            Some(format!("{others} others still believe that they hold one of {PERMITS}"))
+        } else if line.iter().all(|(created, _)| *created != holding.token) {
+            Some("its own key is not there".to_owned())
+        } else {
+            (older >= PERMITS as usize).then(|| format!("{older} keys are before it in line"))
         }
     }
 

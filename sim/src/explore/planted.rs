@@ -33,6 +33,7 @@ pub const FOUND_IN: &[(&str, &str)] = &[
     ("writer-without-key", "rwlock-2r1w-expiry"),
     ("reader-overtakes", "rwlock-2r2w-crash"),
     ("reader-beside-writer", "rwlock-1r1w-crash"),
+    ("one-permit-too-many", "semaphore-3-crash"),
     ("without-fence", "mutex-2-late-stay"),
     ("without-own-key", "mutex-2-revoked"),
     ("lost-wake-up", "mutex-2x1"),

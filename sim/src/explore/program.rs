@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, select_biased};
 use tenure::kv::{Op, Put, TxnResponse};
-use tenure::{Backend, Election, Error, Mutex, Observation, RwLock, Session};
+use tenure::{Backend, Election, Error, Mutex, Observation, RwLock, Semaphore, Session};
 
 use super::automaton::Bytes;
 use super::bounds::{After, Does, Ending, Role};
@@ -16,7 +16,7 @@ use crate::history::{Deed, DeedEnd, Failure, Holding, Kind, SessionEnd, Telling,
 use crate::planted::{Bug, Planted};
 use crate::workload::decorate::{Decorated, Plain};
 use crate::workload::primitive::{Ask, Held, Primitive, Through, Wait};
-use crate::workload::program::PrimitiveKind;
+use crate::workload::program::{PERMITS, PrimitiveKind};
 
 /// The time to live of every session.
 pub(super) const TTL: Duration = Duration::from_secs(5);
@@ -137,6 +137,7 @@ impl Process {
         match lock {
             Lock::Mutex(mutex) => mutex.hash_state(&mut bytes),
             Lock::ReadWrite(lock) => lock.hash_state(&mut bytes),
+            Lock::Semaphore(semaphore) => semaphore.hash_state(&mut bytes),
             Lock::Election(election) => election.hash_state(&mut bytes),
             Lock::Wrong(_) | Lock::Unnamed(_) => {}
         }
@@ -286,6 +287,7 @@ impl Process {
 enum Lock {
     Mutex(Mutex),
     ReadWrite(RwLock),
+    Semaphore(Semaphore),
     Election(Election),
     Wrong(Box<dyn Primitive>),
     Unnamed(Error),
@@ -306,6 +308,7 @@ impl Lock {
                 RwLock::with_policy(session, name, start.role.policy.into()).map(Self::ReadWrite)
             }
             Kind::Leader => Election::new(session, name).map(Self::Election),
+            Kind::Permit => Semaphore::new(session, name, PERMITS).map(Self::Semaphore),
         };
         lock.unwrap_or_else(Self::Unnamed)
     }
@@ -333,6 +336,7 @@ impl Lock {
             (Self::Mutex(mutex), _) => held(mutex.lock().await?),
             (Self::ReadWrite(lock), Does::Read) => held(lock.read().await?),
             (Self::ReadWrite(lock), _) => held(lock.write().await?),
+            (Self::Semaphore(semaphore), _) => held(semaphore.acquire().await?),
             (Self::Election(election), Does::Resume) => {
                 let written = start.written.as_ref().ok_or(Error::NotHeld)?;
                 let key = format!("{}/{:x}", start.role.name, written.lease);
@@ -356,6 +360,7 @@ impl Does {
             Self::Lock | Self::TryLock | Self::Relock => Kind::Mutex,
             Self::Read => Kind::Read,
             Self::Write => Kind::Write,
+            Self::Acquire => Kind::Permit,
             Self::Campaign | Self::Resume | Self::Observe => Kind::Leader,
         }
     }
@@ -365,6 +370,7 @@ impl Does {
             Self::Lock | Self::Relock => Some(PrimitiveKind::Mutex),
             Self::Read => Some(PrimitiveKind::Read),
             Self::Write => Some(PrimitiveKind::Write),
+            Self::Acquire => Some(PrimitiveKind::Semaphore),
             Self::Campaign => Some(PrimitiveKind::Election),
             Self::TryLock | Self::Resume | Self::Observe => None,
         }
@@ -377,6 +383,7 @@ impl Does {
             Self::Relock => "lock, on a session taken over",
             Self::Read => "read",
             Self::Write => "write",
+            Self::Acquire => "acquire",
             Self::Campaign => "campaign",
             Self::Resume => "resume",
             Self::Observe => "observe",

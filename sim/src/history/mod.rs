@@ -42,6 +42,8 @@ pub enum Kind {
     Write,
     /// A leadership.
     Leader,
+    /// One of a semaphore's permits.
+    Permit,
 }
 
 /// A tenure that a client holds, or believes it holds.
@@ -528,6 +530,7 @@ impl fmt::Display for Kind {
             Self::Read => "read lock",
             Self::Write => "write lock",
             Self::Leader => "leadership",
+            Self::Permit => "permit",
         })
     }
 }

@@ -83,6 +83,7 @@ fn name(primitive: PrimitiveKind, names: u32, rng: &mut ChaCha8Rng) -> String {
         PrimitiveKind::Read | PrimitiveKind::Write => "files",
         // All clients of a name have one policy.
         PrimitiveKind::ReadInTurn | PrimitiveKind::WriteInTurn => "queues",
+        PrimitiveKind::Semaphore => "pools",
     };
     let which = within(rng, [0, u64::from(names) - 1]);
     let letter = u8::try_from(which % 26).unwrap_or_default() + b'a';
@@ -135,8 +136,8 @@ fn few(rng: &mut ChaCha8Rng) -> u32 {
 fn hold(workload: &WorkloadSpec, primitive: PrimitiveKind, rng: &mut ChaCha8Rng) -> Hold {
     let for_ms = skewed(rng, workload.hold_ms);
     let mut deeds = Vec::new();
-    // Readers have nothing to write.
-    if primitive.kind() != Kind::Read {
+    // Readers have nothing to write, and a resource that takes only the newest token is no semaphore's.
+    if !matches!(primitive.kind(), Kind::Read | Kind::Permit) {
         for _ in 0..within(rng, [0, 2]) {
             // Some packets take long ways; not two of one hold, or waiters wait too long.
             let slow = deeds.is_empty() && chance(rng, 1, 20);

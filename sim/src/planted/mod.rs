@@ -7,6 +7,7 @@ mod election;
 mod explored;
 mod harness;
 mod met;
+mod permits;
 mod readers;
 mod sends_again;
 mod silent;
@@ -243,6 +244,12 @@ pub const PLANTED: &[Planted] = &[
         "readers do not look for writers at all",
         ("rwlock", "mutual-exclusion"),
         decorated::<readers::ReaderBesideWriter>,
+    ),
+    Planted::backend(
+        "one-permit-too-many",
+        "who comes to a semaphore does not count the oldest of those before it",
+        ("semaphore", "at-most-k"),
+        decorated::<permits::OnePermitTooMany>,
     ),
     Planted::new(
         "sends-writes-again",

@@ -13,6 +13,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("rwlock", include_str!("../../scenarios/rwlock.toml")),
     ("mixed", include_str!("../../scenarios/mixed.toml")),
     ("takeover", include_str!("../../scenarios/takeover.toml")),
+    ("semaphore", include_str!("../../scenarios/semaphore.toml")),
     ("etcd", include_str!("../../scenarios/etcd.toml")),
 ];
 
@@ -24,6 +25,7 @@ const BUILT_IN_RATES: &[(&str, &str)] = &[
     ("rwlock", include_str!("../../scenarios/rates/rwlock.toml")),
     ("mixed", include_str!("../../scenarios/rates/mixed.toml")),
     ("takeover", include_str!("../../scenarios/rates/takeover.toml")),
+    ("semaphore", include_str!("../../scenarios/rates/semaphore.toml")),
     ("etcd", include_str!("../../scenarios/rates/etcd.toml")),
 ];
 

@@ -279,6 +279,7 @@ pub const KINDS: &[ProgramKind] = &[
     of_primitives("election", &[PrimitiveKind::Election]),
     of_primitives("rwlock", READ_WRITE),
     of_primitives("mixed", ALL),
+    of_primitives("semaphore", &[PrimitiveKind::Semaphore]),
     ProgramKind { name: ETCD, primitives: &[], plain: plain::program::OPERATIONS },
 ];
 
@@ -343,6 +344,10 @@ pub const OPERATIONS: &[OperationKind] = &[
     operation("try-write-in-turn", PrimitiveKind::WriteInTurn, Waits::Not),
     operation("write-in-turn-timeout", PrimitiveKind::WriteInTurn, Waits::Timeout),
     operation("cancel-write-in-turn", PrimitiveKind::WriteInTurn, Waits::Cancelled),
+    operation("acquire", PrimitiveKind::Semaphore, Waits::Forever),
+    operation("try-acquire", PrimitiveKind::Semaphore, Waits::Not),
+    operation("acquire-timeout", PrimitiveKind::Semaphore, Waits::Timeout),
+    operation("cancel-acquire", PrimitiveKind::Semaphore, Waits::Cancelled),
 ];
 
 /// The ways in which a tenure can end.

@@ -82,8 +82,8 @@ impl<'a> Lane<'a> {
         }
         let (ticket, kind) = (client.shared.next_ticket(), operation.primitive.kind());
         let wait = match left {
-            // The key of the earlier reader is in the way of writers, which would be in its own way.
-            Some(_) if kind == Kind::Read => Wait::Try,
+            // The key of the earlier reader is in the way of writers, which would be in its own way; an earlier permit is one less.
+            Some(_) if is_numbered(kind) => Wait::Try,
             Some(_) => Wait::Forever,
             None => wait(operation.patience),
         };
@@ -94,7 +94,7 @@ impl<'a> Lane<'a> {
             name: Arc::clone(&name),
             kind,
             lease,
-            how: how(operation, left.is_some() && kind != Kind::Read),
+            how: how(operation, left.is_some() && !is_numbered(kind)),
             limit_ms: limit(wait),
             lane: self.number(),
             in_turn: operation.primitive.is_in_turn(),
@@ -114,7 +114,7 @@ impl<'a> Lane<'a> {
             Err(why) => {
                 self.clean.1 = is_clean && why == Failure::HeldByAnother;
                 client.record(What::NotGranted { ticket, why });
-                if left.is_some() && kind == Kind::Read {
+                if left.is_some() && is_numbered(kind) {
                     self.sessions.close(session).await;
                 }
                 return;
@@ -125,7 +125,7 @@ impl<'a> Lane<'a> {
         let says = held.says();
         client.record(What::Granted { ticket, holding: holding.clone(), believers, says });
         let ending = self.ending(operation, is_clean, left.is_some());
-        let beside_an_earlier_reader = left.is_some() && kind == Kind::Read;
+        let beside_an_earlier_one = left.is_some() && is_numbered(kind);
         if is_clean && (operation.lasts || ending == Ending::HandOver) && self.can_last() {
             self.leave_behind(&holding, operation);
         }
@@ -146,7 +146,7 @@ impl<'a> Lane<'a> {
                 up_to_polls(held.release(), polls).await;
             }
             // Also who was told of the loss of its own key: the earlier reader's stays for as long as the session.
-            Ending::CloseSession if !told || beside_an_earlier_reader && session.is_alive() => {
+            Ending::CloseSession if !told || beside_an_earlier_one && session.is_alive() => {
                 self.sessions.close(session).await;
                 drop(held);
             }
@@ -170,8 +170,8 @@ impl<'a> Lane<'a> {
     /// How it ends: what cannot be handed over ends otherwise.
     fn ending(&self, operation: &Operation, is_clean: bool, resumed: bool) -> Ending {
         match operation.ending {
-            // An earlier reader's key lasts as long as its lease.
-            _ if resumed && operation.primitive.kind() == Kind::Read => Ending::CloseSession,
+            // The key of an earlier reader, or permit, lasts as long as its lease.
+            _ if resumed && is_numbered(operation.primitive.kind()) => Ending::CloseSession,
             Ending::HandOver if resumed => Ending::Release,
             // What others of the session do is not to be cut short without a word.
             Ending::CancelClose { .. } | Ending::DropSession if self.sessions.are_shared() => {
@@ -256,6 +256,12 @@ fn resumes(operation: &Operation) -> bool {
     operation.primitive == PrimitiveKind::Election && operation.patience != Patience::Forever
 }
 
+/// Whether each ask of a session has a key of its own, so that a later process of the lease does not go on with an earlier
+/// one's.
+fn is_numbered(kind: Kind) -> bool {
+    matches!(kind, Kind::Read | Kind::Permit)
+}
+
 fn how(operation: &Operation, goes_on: bool) -> &'static str {
     use PrimitiveKind as P;
     let [resumed, waits, tries, limited, cancelled] = match operation.primitive {
@@ -271,6 +277,7 @@ fn how(operation: &Operation, goes_on: bool) -> &'static str {
         P::Write | P::WriteInTurn => {
             ["write, again", "write", "try_write", "write_timeout", "write, to be cancelled"]
         }
+        P::Semaphore => ["acquire", "acquire", "try_acquire", "acquire_timeout", "acquire, to be cancelled"],
     };
     match operation.patience {
         _ if goes_on => resumed,

@@ -7,12 +7,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tenure::kv::{Op, TxnResponse};
 use tenure::{
-    Election, Error, Leadership, Locker, LockerOf, Mutex, MutexGuard, Policy, ReadGuard, RwLock, Tenure,
-    WriteGuard,
+    Election, Error, Leadership, Locker, LockerOf, Mutex, MutexGuard, Permit, Policy, ReadGuard, RwLock,
+    Semaphore, Tenure, WriteGuard,
 };
 
 use super::primitive::{Ask, Belief, Held, Primitive, Through, Wait};
-use super::program::PrimitiveKind;
+use super::program::{PERMITS, PrimitiveKind};
 use crate::history::GuardSays;
 
 type Taken = Result<Option<Box<dyn Held>>, Error>;
@@ -30,6 +30,7 @@ impl Primitive for Library {
             PrimitiveKind::Write => write(through, ask, Policy::WritersFirst).boxed(),
             PrimitiveKind::ReadInTurn => read(through, ask, Policy::Fifo).boxed(),
             PrimitiveKind::WriteInTurn => write(through, ask, Policy::Fifo).boxed(),
+            PrimitiveKind::Semaphore => semaphore(through, ask).boxed(),
         }
     }
 }
@@ -89,6 +90,19 @@ async fn write(through: Through, ask: Ask, policy: Policy) -> Taken {
         Wait::Forever => Some(lock.write().await?),
         Wait::Try => lock.try_write().await?,
         Wait::Limit(limit) => Some(lock.write_timeout(limit).await?),
+    })
+}
+
+async fn semaphore(through: Through, ask: Ask) -> Taken {
+    let semaphore = Semaphore::new(&through.session, &*ask.name, PERMITS)?;
+    drop(through);
+    if ask.locker && ask.wait == Wait::Forever {
+        return locked(semaphore.locker()).await;
+    }
+    held(match ask.wait {
+        Wait::Forever => Some(semaphore.acquire().await?),
+        Wait::Try => semaphore.try_acquire().await?,
+        Wait::Limit(limit) => Some(semaphore.acquire_timeout(limit).await?),
     })
 }
 
@@ -198,6 +212,7 @@ macro_rules! held {
 held!(MutexGuard, |_| None, MutexGuard::release);
 held!(ReadGuard, |_| None, ReadGuard::release);
 held!(WriteGuard, |_| None, WriteGuard::release);
+held!(Permit, |_| None, Permit::release);
 held!(
     Leadership,
     |leadership| Some(leadership.rev()),

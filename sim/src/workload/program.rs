@@ -53,7 +53,12 @@ pub enum PrimitiveKind {
     ReadInTurn,
     /// The write side of `tenure::RwLock`, in order of arrival.
     WriteInTurn,
+    /// `tenure::Semaphore` of [`PERMITS`] permits.
+    Semaphore,
 }
+
+/// How many permits the semaphores of programs have.
+pub const PERMITS: u32 = 2;
 
 impl PrimitiveKind {
     /// The kind of tenure that it gives.
@@ -63,6 +68,7 @@ impl PrimitiveKind {
             Self::Election => Kind::Leader,
             Self::Read | Self::ReadInTurn => Kind::Read,
             Self::Write | Self::WriteInTurn => Kind::Write,
+            Self::Semaphore => Kind::Permit,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tenure::kv::{
-    Compare, CompareTarget, LeaseGrant, Op, Range, RangeResponse, Txn, TxnResponse, WatchRequest,
+    Compare, CompareOp, CompareTarget, LeaseGrant, Op, Range, RangeResponse, Txn, TxnResponse, WatchRequest,
 };
 use tenure::{Backend, CallError, Instant, Runtime, WatchStream};
 
@@ -18,6 +18,8 @@ pub(crate) enum Bug {
     NoReceipts,
     /// Items are deleted by their names, whoever has taken or claimed them meanwhile.
     ByName,
+    /// Of an account that a transfer read it is compared only whether it is there.
+    ByExistence,
     /// Single keys are read from whatever state a member has.
     StaleReads,
     /// A double barrier is entered and opened while a round is on, as in Go's recipe (etcd 14603).
@@ -54,6 +56,13 @@ fn changed(mut txn: Txn, bug: Bug) -> Txn {
                 matches!(compare.target, CompareTarget::Mod(_)) && !is_receipt(&compare.key)
             };
             txn.compares.retain(|compare| !takes || !guards(compare));
+        }
+        Bug::ByExistence => {
+            for compare in txn.compares.iter_mut().filter(|compare| compare.key.starts_with(b"bank/")) {
+                if compare.op == CompareOp::Equal && matches!(compare.target, CompareTarget::Mod(1..)) {
+                    (compare.op, compare.target) = (CompareOp::NotEqual, CompareTarget::Mod(0));
+                }
+            }
         }
         Bug::LateClient => {
             let of_ready = |compare: &Compare| {
