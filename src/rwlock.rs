@@ -140,12 +140,8 @@ impl RwLock {
     /// # Cancel safety
     /// As [`RwLock::read`].
     pub async fn try_read(&self) -> Result<Option<ReadGuard>, Error> {
-        let acquire = async {
-            match self.join_reader_if_free().await? {
-                ReaderJoin::Granted(place) => self.grant_read(place).map(Some),
-                ReaderJoin::Writer => Ok(None),
-            }
-        };
+        let acquire =
+            async { self.join_reader_if_free().await?.map(|place| self.grant_read(place)).transpose() };
         self.told("rwlock_read", Option::is_some, acquire).instrument(self.span("try_read")).await
     }
 
@@ -225,7 +221,7 @@ impl RwLock {
     async fn read_after_writers(&self) -> Result<ReadGuard, Error> {
         let mut writers: Option<Writers<'_>> = None;
         loop {
-            if let ReaderJoin::Granted(place) = self.join_reader_if_free().await? {
+            if let Some(place) = self.join_reader_if_free().await? {
                 return self.grant_read(place);
             }
             let following = match writers.take() {
@@ -258,8 +254,8 @@ impl RwLock {
         }
     }
 
-    /// Creates the reader's key if no writer's exists, in one transaction.
-    async fn join_reader_if_free(&self) -> Result<ReaderJoin, Error> {
+    /// Creates the reader's key if no writer's exists, in one transaction; `None` if there is one.
+    async fn join_reader_if_free(&self) -> Result<Option<Place>, Error> {
         loop {
             let no_writer = Compare::create_revision(&*self.writers_prefix, CompareOp::Equal, 0)
                 .over(prefix_end(&self.writers_prefix));
@@ -267,8 +263,8 @@ impl RwLock {
             match place.join_if(b"", Intent::Try).await? {
                 // Numbered by an earlier process of the same lease: another reader's.
                 Some(joined) if joined.adopted.is_some() => place.disown(),
-                Some(_) => return Ok(ReaderJoin::Granted(place)),
-                None => return Ok(ReaderJoin::Writer),
+                Some(_) => return Ok(Some(place)),
+                None => return Ok(None),
             }
         }
     }
@@ -327,11 +323,6 @@ impl RwLock {
     fn span(&self, how: &'static str) -> tracing::Span {
         tracing::debug_span!("rwlock", how, name = self.name(), lease = self.session.lease())
     }
-}
-
-enum ReaderJoin {
-    Granted(Place),
-    Writer,
 }
 
 /// The writers in line, followed by a watch.
