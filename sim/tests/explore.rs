@@ -30,6 +30,7 @@ fn small_bounds_are_exhausted_and_nothing_breaks() {
         "mutex-2x2-drop",
         "mutex-2-renewal-expiry",
         "mutex-2-compaction",
+        "mutex-2-compaction-stay",
         "mutex-3-cancel-break",
         "rwlock-1r1w-crash",
         "election-2-observer",

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use tenure::CallError;
+use tenure::kv::Response;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::machine::{Effect, Info, Input, Machine};
@@ -163,10 +165,7 @@ fn label(input: &Input) -> u128 {
         }
         Input::Answer { call, result } => {
             (1u8, call).hash(&mut bytes);
-            match &**result {
-                Ok(response) => response.hash(&mut bytes),
-                Err(error) => format!("{error:?}").hash(&mut bytes),
-            }
+            hash_answer(result, &mut bytes);
         }
         Input::Told { watch, message } => {
             (2u8, watch).hash(&mut bytes);
@@ -179,6 +178,17 @@ fn label(input: &Input) -> u128 {
         Input::Clock { at_ns } => (7u8, at_ns).hash(&mut bytes),
     }
     bytes.digest()
+}
+
+/// Takes in what a process is told by an answer: of those about leases the library sees no revision (`tenure::Backend`).
+pub(super) fn hash_answer(answer: &Result<Response, CallError>, into: &mut impl Hasher) {
+    match answer {
+        Ok(Response::LeaseKeepAlive { header: _, ttl_s }) => (1u8, ttl_s).hash(into),
+        Ok(Response::LeaseGrant { header: _, grant }) => (2u8, grant).hash(into),
+        Ok(Response::LeaseRevoke { header: _ }) => 3u8.hash(into),
+        Ok(response) => (4u8, response).hash(into),
+        Err(error) => (5u8, format!("{error:?}")).hash(into),
+    }
 }
 
 /// Takes in a message of a watch.

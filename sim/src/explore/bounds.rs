@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::check;
-use crate::scenario::BadInput;
+use crate::scenario::{BadInput, complain, field_at, offset_of};
 
 /// A space of runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,6 +245,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("mutex-2-compaction", include_str!("../../scenarios/explore/mutex-2-compaction.toml")),
     ("election-2-expiry-lost", include_str!("../../scenarios/explore/election-2-expiry-lost.toml")),
     ("mutex-2-expiry-lost-late", include_str!("../../scenarios/explore/mutex-2-expiry-lost-late.toml")),
+    ("mutex-2-compaction-stay", include_str!("../../scenarios/explore/mutex-2-compaction-stay.toml")),
     ("mutex-2-revoked", include_str!("../../scenarios/explore/mutex-2-revoked.toml")),
     ("mutex-2-late-stay", include_str!("../../scenarios/explore/mutex-2-late-stay.toml")),
     ("mutex-kept-expiry", include_str!("../../scenarios/explore/mutex-kept-expiry.toml")),
@@ -295,15 +296,23 @@ pub fn find(name_or_path: &str) -> Result<Space, BadInput> {
 fn parse(origin: &str, name: &str, text: &str) -> Result<Space, BadInput> {
     let mut space: Space = toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
-        let (line, column) = crate::scenario::place(text, offset);
-        BadInput(format!(
-            "{origin}:{line}:{column}: {}",
-            error.message().lines().collect::<Vec<_>>().join("; ")
-        ))
+        complain(origin, text, offset, &field_at(text, offset), error.message())
     })?;
     name.clone_into(&mut space.name);
-    space.validate().map_err(|what| BadInput(format!("{origin}: {what}")))?;
+    space
+        .validate()
+        .map_err(|Problem { path, what }| complain(origin, text, offset_of(text, &path), &path, &what))?;
     Ok(space)
+}
+
+/// What is wrong with which field: its dotted path, in which an item of a list goes by its number.
+struct Problem {
+    path: String,
+    what: String,
+}
+
+fn wrong(path: &str, what: impl Into<String>) -> Result<(), Problem> {
+    Err(Problem { path: path.to_owned(), what: what.into() })
 }
 
 impl Space {
@@ -313,36 +322,70 @@ impl Space {
         self.processes.iter().flat_map(alike).collect()
     }
 
-    fn validate(&self) -> Result<(), String> {
-        for name in &self.invariants {
+    fn validate(&self) -> Result<(), Problem> {
+        for (number, name) in self.invariants.iter().enumerate() {
             if !check::names().contains(&name.as_str()) {
-                return Err(format!(
-                    "invariants: none is called {name:?}; there are {}",
-                    check::names().join(", ")
-                ));
+                let there = check::names().join(", ");
+                return wrong(
+                    &format!("invariants.{number}"),
+                    format!("none is called {name:?}; there are {there}"),
+                );
             }
         }
-        let roles = self.roles();
-        if !(1..=8).contains(&roles.len()) {
-            return Err(format!("process: {} processes; 1 to 8 are allowed", roles.len()));
+        let processes: u32 = self.processes.iter().map(|role| role.count.min(100)).sum();
+        if !(1..=8).contains(&processes) {
+            return wrong("process", format!("{processes} processes; 1 to 8 are allowed"));
         }
-        for role in &self.processes {
-            if !(1..=9).contains(&role.rounds) {
-                return Err(format!("process.rounds: {}; 1 to 9 are allowed", role.rounds));
-            }
-            if role.proclaims > 0 && role.does.kind() != crate::history::Kind::Leader {
-                return Err("process.proclaims: only for who campaigns or resumes".to_owned());
-            }
-        }
-        let first = roles[0].does;
-        for (does, of) in [(Does::Resume, Does::Campaign), (Does::Relock, Does::Lock)] {
-            if roles.iter().any(|role| role.does == does) && first != of {
-                return Err(format!(
-                    "process: who does {does:?} takes over from the first process, whose does must be {of:?}"
-                )
-                .to_lowercase());
-            }
+        for (number, role) in self.processes.iter().enumerate() {
+            self.validate_role(number, role)?;
         }
         Ok(())
+    }
+
+    fn validate_role(&self, number: usize, role: &Role) -> Result<(), Problem> {
+        let field = |name: &str| format!("process.{number}.{name}");
+        if !(1..=9).contains(&role.rounds) {
+            return wrong(&field("rounds"), format!("{}; 1 to 9 are allowed", role.rounds));
+        }
+        if role.proclaims > 0 && role.does.kind() != crate::history::Kind::Leader {
+            return wrong(&field("proclaims"), "only for who campaigns or resumes");
+        }
+        let from = match role.does {
+            Does::Resume => Does::Campaign,
+            Does::Relock => Does::Lock,
+            _ => return Ok(()),
+        };
+        if self.processes[0].does != from {
+            let what =
+                format!("who does {:?} takes over from the first process, which must {from:?}", role.does);
+            return wrong(&field("does"), what.to_lowercase());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_space_is_told_with_file_line_and_column() {
+        let right = "about = \"x\"\ninvariants = [\"fifo\"]\n\n[[process]]\ndoes = \"lock\"\n\n\
+                     [[process]]\ndoes = \"campaign\"\nrounds = 1\n\n[bounds]\ncrashes = 1\n";
+        assert_eq!(parse("x.toml", "x", right).map(|_| ()), Ok(()));
+        for (old, new, at) in [
+            ("\"fifo\"", "\"luck\"", "2:15: invariants.0: none is called"),
+            ("rounds = 1", "rounds = 0", "9:1: process.1.rounds: 0; 1 to 9 are allowed"),
+            ("rounds = 1", "count = 9", "4:3: process: 10 processes"),
+            ("\"lock\"", "\"lock\"\nproclaims = 1", "6:1: process.0.proclaims: only for"),
+            ("\"campaign\"", "\"resume\"", "8:1: process.1.does: who does resume"),
+            ("\"campaign\"", "\"sleep\"", "8:8: unknown variant"),
+            ("crashes = 1", "crashs = 1", "12:1: bounds"),
+            ("crashes = 1", "crashes = 1000", "12:11: bounds.crashes"),
+            ("[bounds]", "[bounds", "11:"),
+        ] {
+            let BadInput(error) = parse("x.toml", "x", &right.replace(old, new)).expect_err(new);
+            assert!(error.starts_with(&format!("x.toml:{at}")), "{new}: {error}");
+        }
     }
 }

@@ -164,7 +164,7 @@ impl World {
     fn touched_by_apply(&self, process: u8, call: u32, touches: &mut Touches) {
         let of = &self.processes[process as usize];
         // Two requests of one process can be applied in either order, but not what gives one up.
-        touches.reads |= STORE | calls_of(process as usize);
+        touches.reads |= calls_of(process as usize);
         if of.fresh {
             touches.writes |= FRESH;
         }
@@ -179,7 +179,8 @@ impl World {
             Some(Request::LeaseGrant { .. } | Request::LeaseRevoke { .. }) => {
                 touches.writes |= LEASES | STORE;
             }
-            _ => {}
+            // Its answer tells the revision.
+            _ => touches.reads |= STORE,
         }
     }
 

@@ -20,6 +20,8 @@
 mod automaton;
 mod bounds;
 mod frontier;
+#[cfg(test)]
+mod hash_tests;
 mod independence;
 mod machine;
 mod monitor;

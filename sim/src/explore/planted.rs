@@ -20,6 +20,7 @@ pub const FOUND_IN: &[(&str, &str)] = &[
     ("first-key-wins-late", "mutex-3-cancel-break"),
     ("is-owner-while-queued", "mutex-2x1-crash"),
     ("blind-to-own-expiry", "mutex-kept-expiry"),
+    ("zombie-after-compaction", "mutex-2-compaction-stay"),
     ("token-is-the-lease", "mutex-2x1-crash"),
     ("names-overlap", "mutex-names"),
     ("opening-hangs", "session-opening"),
@@ -40,10 +41,6 @@ pub const FOUND_IN: &[(&str, &str)] = &[
 
 /// Those that it cannot find, and why.
 pub const NOT_FOUND: &[(&str, &str)] = &[
-    (
-        "zombie-after-compaction",
-        "no space that was searched to its end has a compaction overtake the watch that follows a list",
-    ),
     ("hangs-on-silent-member", "it is in the settings of the backend `Etcd`, which is not explored"),
     ("sends-writes-again", "it is below the backend `Etcd`, which is not explored"),
     ("stale-reads", "it is in the cluster; the explored store is one"),

@@ -180,7 +180,7 @@ impl Walk {
                 return Taken { path: self.path, end: Err(broken) };
             }
             let Some(choice) = self.choose(&enabled) else {
-                return Taken { path: self.path, end: Ok(world.hash(bytes)) };
+                return Taken { path: self.path, end: Ok(world.seen(bytes)) };
             };
             self.path.push(choice);
             if let Err(broken) = world.take(explored, choice, &mut Silent) {

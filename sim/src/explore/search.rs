@@ -465,7 +465,7 @@ impl Search<'_> {
         let enabled = world.enabled(&self.explored.roles);
         if enabled.iter().all(Choice::is_fault) {
             done.executions += 1;
-            done.ends.push(world.hash(bytes));
+            done.ends.push(world.seen(bytes));
             if let Some(broken) = world.at_the_end(&self.explored) {
                 self.found(broken, path(way.as_ref(), None));
             }

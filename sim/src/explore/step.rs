@@ -312,6 +312,7 @@ impl World {
                     let mut what = What::clone(what);
                     let broken = self.watch(process, &mut what);
                     if let What::Granted { holding, .. } = &what
+                        && process == 0
                         && self.processes.iter().any(|other| other.life == Life::ToCome)
                     {
                         let written = Written { lease: holding.lease, rev: holding.token };

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use tenure::kv::{Request, Response, WatchRequest};
 use tenure::{CallError, Refusal, WatchMessage};
 
-use super::automaton::{At, Bytes, hash_message};
+use super::automaton::{At, Bytes, hash_answer, hash_message};
 use super::bounds::{Bounds, Does, Role};
+use super::machine::Info;
 use super::monitor::Monitor;
 use super::program::{DRIFT_BOUND_PPM, TTL, Written};
 use crate::history::Kind;
@@ -497,7 +498,8 @@ impl World {
     /// Its hash: equal for worlds that have the same future and the same monitor.
     pub(super) fn hash(&self, bytes: &mut Bytes) -> u128 {
         bytes.clear();
-        self.hash_store(bytes);
+        self.hash_live(bytes);
+        self.hash_past(bytes);
         let catches_up = self.catches_up();
         for process in &self.processes {
             process.hash(catches_up, bytes);
@@ -512,43 +514,71 @@ impl World {
         bytes.digest()
     }
 
+    /// What can be seen of it, hashed, for the end of a run: not what each process went through, which a search may forget.
+    pub(super) fn seen(&self, bytes: &mut Bytes) -> u128 {
+        bytes.clear();
+        self.hash_live(bytes);
+        for Process { at, life, lapsed, .. } in &self.processes {
+            life.hash(bytes);
+            let Info { done, idle, believes, .. } = &*at.info;
+            if *life != Life::Crashed {
+                (lapsed, done, idle, believes).hash(bytes);
+            }
+        }
+        self.leases.hash(bytes);
+        bytes.write(&self.left.each());
+        bytes.digest()
+    }
+
     /// Whether a watch may be told of the past.
     fn catches_up(&self) -> bool {
         let mut watches = self.processes.iter().flat_map(|process| &process.watches);
         self.left.breaks > 0 || watches.any(|watch| watch.stands == Stands::Broken)
     }
 
-    /// What is live decides all, but for watches that catch up: they are told of the past.
-    fn hash_store(&self, bytes: &mut Bytes) {
+    fn hash_live(&self, bytes: &mut Bytes) {
         (self.store.revision(), self.store.compact_revision()).hash(bytes);
         for kv in self.store.keys() {
             kv.hash(bytes);
         }
         bytes.write_u8(255);
-        let all = WatchRequest { range_end: vec![0], ..WatchRequest::key([0]) };
-        if self.left.lags > 0
-            && let Ok(events) = self.store.events(&all, self.store.compact_revision() + 1)
-        {
-            events.hash(bytes);
-        }
-        if !self.catches_up() {
-            return;
-        }
-        let told = self.processes.iter().flat_map(|process| &process.watches);
-        let oldest = told.filter(|watch| watch.told > 0).map(|watch| watch.told + 1).min();
+    }
+
+    /// What is live decides all, but for reads that lag and watches that catch up or open from the past: they are told of it.
+    fn hash_past(&self, bytes: &mut Bytes) {
+        let compacted = self.store.compact_revision();
+        let watches = self.processes.iter().flat_map(|process| &process.watches);
+        let oldest = if self.left.lags > 0 {
+            Some(compacted + 1)
+        } else if self.catches_up() {
+            watches.filter_map(Watch::goes_on_from).min()
+        } else {
+            watches.filter(|watch| watch.stands == Stands::Opening).filter_map(Watch::goes_on_from).min()
+        };
         let Some(oldest) = oldest else { return };
-        if let Ok(events) = self.store.events(&all, oldest.max(self.store.compact_revision())) {
+        let all = WatchRequest { range_end: vec![0], ..WatchRequest::key([0]) };
+        if let Ok(events) = self.store.events(&all, oldest.max(compacted)) {
             events.hash(bytes);
         }
     }
 }
 
+impl Watch {
+    /// From which revision it is told of the past, should it open or resume.
+    fn goes_on_from(&self) -> Option<i64> {
+        if self.told > 0 {
+            return Some(self.told + 1);
+        }
+        (self.request.start_revision > 0).then_some(self.request.start_revision)
+    }
+}
+
 impl Process {
     fn hash(&self, catches_up: bool, bytes: &mut Bytes) {
+        self.written.hash(bytes);
         if self.life == Life::Crashed {
             // Only what it left behind matters.
             bytes.write_u8(250);
-            self.written.hash(bytes);
             return;
         }
         (self.at.hash, self.life, self.lapsed, self.fresh, self.grants).hash(bytes);
@@ -557,8 +587,7 @@ impl Process {
             call.id.hash(bytes);
             match call.answer.as_deref() {
                 None => bytes.write_u8(0),
-                Some(Ok(response)) => (1u8, response).hash(bytes),
-                Some(Err(error)) => format!("{error:?}").hash(bytes),
+                Some(answer) => hash_answer(answer, bytes),
             }
         }
         bytes.write_u8(self.watches.len() as u8);

@@ -43,7 +43,8 @@ pub(super) fn parse_rates(origin: &str, text: &str) -> Result<Rates, BadInput> {
     Ok(rates)
 }
 
-fn complain(origin: &str, text: &str, offset: usize, field: &str, what: &str) -> BadInput {
+/// A line that says where in a file what is wrong with which field.
+pub(crate) fn complain(origin: &str, text: &str, offset: usize, field: &str, what: &str) -> BadInput {
     let (line, column) = place(text, offset);
     let what = what.lines().collect::<Vec<_>>().join("; ");
     let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
@@ -51,14 +52,14 @@ fn complain(origin: &str, text: &str, offset: usize, field: &str, what: &str) ->
 }
 
 /// Line and column of a place in a text, each from 1.
-pub(crate) fn place(text: &str, offset: usize) -> (usize, usize) {
+fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     (before.matches('\n').count() + 1, column)
 }
 
 /// The dotted path of the innermost field at a place in the text; empty where there is none, or the text is no TOML.
-fn field_at(text: &str, offset: usize) -> String {
+pub(crate) fn field_at(text: &str, offset: usize) -> String {
     let Ok(table) = DeTable::parse(text) else { return String::new() };
     let mut path = Vec::new();
     let mut table = table.into_inner();
@@ -87,7 +88,7 @@ fn field_at(text: &str, offset: usize) -> String {
 
 /// Where the field of this dotted path (of a list: its item of that number), or the nearest around it, stands in the text; 0 if
 /// nowhere.
-fn offset_of(text: &str, field: &str) -> usize {
+pub(crate) fn offset_of(text: &str, field: &str) -> usize {
     let Ok(table) = DeTable::parse(text) else { return 0 };
     let mut offset = 0;
     let mut table = table.into_inner();
@@ -96,14 +97,18 @@ fn offset_of(text: &str, field: &str) -> usize {
         let found = std::mem::take(&mut table).into_iter().find(|(key, _)| key.get_ref() == part);
         let Some((key, value)) = found else { break };
         offset = key.span().start;
-        match value.into_inner() {
-            DeValue::Table(inner) => table = inner,
+        let inside = match value.into_inner() {
             DeValue::Array(items) => {
-                let item = parts.next().and_then(|number| items.get(number.parse::<usize>().ok()?));
-                return item.map_or(offset, |item| item.span().start);
+                let number = parts.next().and_then(|number| number.parse().ok());
+                let item = number.and_then(|number: usize| items.into_iter().nth(number));
+                let Some(item) = item else { break };
+                offset = item.span().start;
+                item.into_inner()
             }
-            _ => break,
-        }
+            inside => inside,
+        };
+        let DeValue::Table(inner) = inside else { break };
+        table = inner;
     }
     offset
 }
