@@ -162,6 +162,17 @@ impl Session<'_, '_> {
         early.or(all_at_once)
     }
 
+    /// Whether between two steps its process came to its end and another opened a session on the lease: that one's deadline is its
+    /// own, and the lease may have lived on etcd beyond the former one's.
+    fn is_taken_over(&self, from: usize, to: usize) -> bool {
+        let crashes = self.causes.crashes.iter().filter(|(client, _)| *client == self.client);
+        let ends =
+            crashes.map(|(_, crash)| crash.step).chain(self.lease.ended.iter().map(|(end, _)| end.step));
+        let begun =
+            |end: usize| self.lease.taken_over.iter().any(|begun| end < begun.step && begun.step < to);
+        ends.filter(|&end| from < end).any(begun)
+    }
+
     /// A session that is over by its own clock, or by etcd's word, and does not say so or does not revoke its lease.
     fn over(&self, held: &[&TenureLife]) -> Option<Breach> {
         let surely = self.surely_over_ns()?;
@@ -226,10 +237,15 @@ impl Session<'_, '_> {
             self.lease.told_gone.map(|(told, renewal)| SurelyOver { at_ns: told.at_ns, revokes: renewal });
         // One after another: what is renewed too late does not count.
         let mut deadline_ns: Option<u64> = None;
+        let mut before = 0;
         for renewed in &self.lease.renewed {
             if deadline_ns.is_some_and(|deadline_ns| renewed.answered.at_ns > deadline_ns) {
-                break;
+                if !self.is_taken_over(before, renewed.answered.step) {
+                    break;
+                }
+                deadline_ns = None;
             }
+            before = renewed.answered.step;
             let passes_ns = renewed.last_sent_ns + renewed.ttl_ns + self.causes.drift_of(renewed.ttl_ns);
             deadline_ns = Some(deadline_ns.map_or(passes_ns, |before| before.max(passes_ns)));
         }
