@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use tenure::kv::{Op, Request};
+
 use super::causes::{Attempt, AttemptEnd, Causes, Lease};
 use super::evidence::Moment;
 use super::{Breach, Evidence, TenureLife};
@@ -214,7 +216,7 @@ impl Session<'_, '_> {
         let ended = self.lease.ended.iter().filter_map(|(at, how)| match how {
             SessionEnd::Closed => Some((*at, 0)),
             // What it held is given back first.
-            SessionEnd::Dropped => Some((*at, 2 * ttl_ns)),
+            SessionEnd::Dropped => Some((self.last_try_to_give_back(*at, 2 * ttl_ns), 2 * ttl_ns)),
             SessionEnd::Lost | SessionEnd::Orphaned => None,
         });
         ended
@@ -229,6 +231,28 @@ impl Session<'_, '_> {
                     .then(|| self.breach(overdue_ns, "it was given up, but its lease is not revoked"))
             })
             .min_by_key(|breach| breach.step)
+    }
+
+    /// The end of the last in a row of tries without success to give back what it held, each no longer than this after the
+    /// one before.
+    fn last_try_to_give_back(&self, since: Moment, within_ns: u64) -> Moment {
+        let mut last = since;
+        loop {
+            let until = self.evidence.step_at(self.overdue_ns(last.at_ns, within_ns));
+            let failed = self.causes.failed_within(self.client, last.step + 1, until);
+            let Some(failure) = failed.filter(|call| self.gives_back(call.request)).last() else {
+                return last;
+            };
+            last = Moment { step: failure.ended, at_ns: self.evidence.history.steps[failure.ended].at_ns };
+        }
+    }
+
+    /// Whether a request deletes a key of this session.
+    fn gives_back(&self, request: &Request) -> bool {
+        let lease = format!("/{:x}", self.id).into_bytes();
+        let is_own = |key: &[u8]| key.windows(lease.len()).any(|part| part == lease);
+        let Request::Txn(txn) = request else { return false };
+        txn.success.iter().any(|op| matches!(op, Op::Delete(delete) if is_own(&delete.key)))
     }
 
     /// When it was over beyond doubt.
@@ -266,7 +290,7 @@ struct SurelyOver {
 mod tests {
     use std::sync::Arc;
 
-    use tenure::kv::{Header, Request, Response};
+    use tenure::kv::{DeleteRange, Header, Op, Request, Response, Txn};
 
     use crate::check::script::Script;
     use crate::history::{SessionEnd, Telling, What};
@@ -292,6 +316,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_dropped_session_goes_on_for_as_long_as_what_it_held_cannot_be_given_back() {
+        let revoked = |key: &str| {
+            let mut script = Script::new();
+            script.granted_lease(0, 0x10, 3);
+            script.session(0, 0x10, 3_000);
+            script.record(Node::Client(0), What::SessionEnded { lease: 0x10, how: SessionEnd::Dropped });
+            let gives_back = Arc::new(Request::Txn(Txn::new().and_then([Op::Delete(DeleteRange::key(key))])));
+            for call in 200..210 {
+                let request = Arc::clone(&gives_back);
+                script.record(Node::Client(0), What::Sent { call, member: 0, request });
+                script.wait(1_000 * MS);
+                script.record(Node::Client(0), What::GaveUp { call });
+                renew(&mut script, call + 100);
+            }
+            revokes(&mut script);
+            script.wait(8_000 * MS);
+            why(&mut script)
+        };
+        assert_eq!(revoked("a/10"), None);
+        assert!(revoked("a/11").expect("another's key").contains("it was given up"));
+    }
+
+    fn renew(script: &mut Script, call: u64) {
+        let request = Arc::new(Request::LeaseKeepAlive { id: 0x10 });
+        script.record(Node::Client(0), What::Sent { call, member: 0, request });
+        let outcome = Ok(Arc::new(Response::LeaseKeepAlive { header: Header::default(), ttl_s: 3 }));
+        script.record(Node::Client(0), What::Answered { call, outcome });
+    }
+
     /// A client with a session of 3 s, that is renewed after so many milliseconds each.
     fn renewed(after_ms: &[u64]) -> Script {
         let mut script = Script::new();
@@ -299,10 +353,7 @@ mod tests {
         script.session(0, 0x10, 3_000);
         for (call, &after_ms) in (100..).zip(after_ms) {
             script.wait(after_ms * MS);
-            let request = Arc::new(Request::LeaseKeepAlive { id: 0x10 });
-            script.record(Node::Client(0), What::Sent { call, member: 0, request });
-            let outcome = Ok(Arc::new(Response::LeaseKeepAlive { header: Header::default(), ttl_s: 3 }));
-            script.record(Node::Client(0), What::Answered { call, outcome });
+            renew(&mut script, call);
         }
         script
     }

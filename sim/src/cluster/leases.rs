@@ -67,6 +67,8 @@ impl Core {
         let local_ns = self.lease_clock_ns(me);
         let member = &mut self.members[me];
         member.promoted = true;
+        // One that leads before it knew all that was committed has made itself known by that.
+        member.listens |= std::mem::take(&mut member.joining);
         member.lessor.promote(&member.store, local_ns, extend_ns);
         self.arm_scan(me);
         self.confirm_postponed(me);
