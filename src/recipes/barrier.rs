@@ -61,9 +61,11 @@ impl Barrier {
             let lease = barrier.session.lease();
             let created = barrier.create(lease).await?;
             let key = barrier.name.as_str().as_bytes().to_vec();
-            Ok(BarrierHold { own: OwnKey::new(&barrier.session, key, created) })
+            Ok::<_, Error>(BarrierHold { own: OwnKey::new(&barrier.session, key, created) })
         };
-        Finishing::new(self.session.backend(), holding).await
+        let hold = Finishing::new(self.session.backend(), holding).await?;
+        // The answer may have found a process that had stood still for longer than the lease.
+        if hold.is_held() { Ok(hold) } else { Err(Error::SessionLost) }
     }
 
     /// Holds the barrier until somebody [releases](Self::release) it, as Go's recipe does: the hold outlives the session and the

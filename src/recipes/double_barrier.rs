@@ -99,6 +99,8 @@ impl DoubleBarrier {
             }
         };
         match entered {
+            // What it was told may have found a process that had stood still for longer than the lease.
+            Ok(_) if !own.is_held() => Err(Error::SessionLost),
             Ok(round) => Ok(Entered { barrier: self.clone(), own, round }),
             Err(error) => match own.delete().await {
                 Ok(()) | Err(Error::NotHeld | Error::SessionLost) => Err(error),

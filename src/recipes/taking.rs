@@ -110,9 +110,11 @@ impl Items {
                 return Ok(None);
             }
             let claiming = self.place.clone().claim(look);
-            let claimed = Finishing::new(self.place.session.backend(), claiming).await?;
-            if claimed.is_some() {
-                return Ok(claimed);
+            match Finishing::new(self.place.session.backend(), claiming).await? {
+                // The answer may have found a process that had stood still for longer than the lease.
+                Some(claim) if !claim.is_held() => return Err(Error::SessionLost),
+                None => {}
+                claimed => return Ok(claimed),
             }
         }
     }
