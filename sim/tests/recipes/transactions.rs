@@ -110,6 +110,10 @@ fn replay(
     let mut now: BTreeMap<&[u8], i64> = BTreeMap::new();
     for (step, at) in run.history().steps.iter().enumerate() {
         let What::Committed { revision, events, .. } = &at.what else { continue };
+        // What changed nothing has the revision of what was before it.
+        if events.is_empty() {
+            continue;
+        }
         let before = now.clone();
         for event in events.iter().filter(|event| event.kind == EventKind::Put) {
             let KeyValue { key, value, .. } = &event.kv;
