@@ -204,7 +204,6 @@ impl Held {
         Ok(Self { tenure, place })
     }
 
-    /// Gives it back and waits for etcd's word. The belief to hold ends first.
     /// As [`Session::hash_state`](crate::Session::hash_state), of what is held.
     pub(crate) fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
         let Self { tenure, place } = self;
@@ -212,6 +211,7 @@ impl Held {
         place.hash_state(into);
     }
 
+    /// Gives it back and waits for etcd's word. The belief to hold ends first.
     pub(crate) async fn release(&mut self) -> Result<(), Error> {
         self.tenure.end();
         let left = self.place.leave().await;

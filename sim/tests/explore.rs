@@ -261,8 +261,20 @@ fn the_page_of_what_is_checked_names_what_is_there_and_every_space() {
             "{space} is not on the page"
         );
     }
-    let found = page.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 3);
-    let found: Vec<(&str, &str)> =
-        found.map(|row| names(row).collect::<Vec<_>>()).map(|names| (names[0], names[1])).collect();
+    let named = |columns: usize| {
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let rows = rows.filter(|line| line.matches('|').count() == columns + 1);
+        rows.map(|row| names(row).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    let found: Vec<(&str, &str)> = named(8).iter().map(|names| (names[0], names[1])).collect();
     assert_eq!(found, FOUND_IN, "the page's table of planted bugs");
+    let sizes: Vec<&str> = named(9).iter().map(|names| names[0]).collect();
+    assert_eq!(sizes, spaces, "the page's table of how large the spaces are");
+    for model in models.lines().filter_map(|line| line.strip_prefix("pub(crate) fn ")?.strip_suffix("() {")) {
+        assert!(page.contains(&format!("| `{model}` | ")), "the model {model} is not on the page");
+    }
+    let (_, not_found) = page.split_once("Not found by exploration:").expect("those that are not found");
+    for (bug, why) in NOT_FOUND {
+        assert!(not_found.contains(&format!("- `{bug}`: {why}.")), "{bug} is not on the page");
+    }
 }
