@@ -1,9 +1,9 @@
 //! What etcd itself takes from a holder. An old leader that stood still may, as it goes on, have a lease revoked that the new
-//! leader has renewed (etcd 15247). Releases that look at their leadership only after missed ticks still do so now and then
+//! leader has renewed (etcd 15247); also if it leads again by then, and has renewed the lease itself in the new term. Releases that look at their leadership only after missed ticks still do so now and then
 //! ([`LeadershipCheck::WhenStalled`](crate::store::LeadershipCheck)). No client can know, let alone mend it; the fencing token
 //! holds all the same. So what a holder believes of such a lease is not held against it, for as long as the lease had to live.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tenure::kv::Request;
 
@@ -19,7 +19,7 @@ pub struct Robbed {
     pub until_ns: u64,
 }
 
-/// The leases that were revoked before their time because a member wanted it that did not lead any more.
+/// The leases that were revoked before their time because a member wanted it that did not lead any more, or not in that term.
 pub(super) fn robbed(evidence: &Evidence<'_>) -> BTreeMap<i64, Robbed> {
     let revoked = revoked_by_old_leaders(evidence);
     if revoked.is_empty() {
@@ -38,20 +38,21 @@ pub(super) fn robbed(evidence: &Evidence<'_>) -> BTreeMap<i64, Robbed> {
 
 fn revoked_by_old_leaders(evidence: &Evidence<'_>) -> BTreeMap<i64, u64> {
     let mut leader = None;
-    let mut wanted_by_an_old_leader = BTreeSet::new();
+    // For each lease that is to be revoked, whether an old leader wants it.
+    let mut wanted: BTreeMap<i64, bool> = BTreeMap::new();
     let mut revoked = BTreeMap::new();
     for step in &evidence.history.steps {
         match &step.what {
-            What::Leads { .. } => leader = Some(step.node),
-            What::LeaseExpired { lease } if leader == Some(step.node) => {
-                wanted_by_an_old_leader.remove(lease);
+            What::Leads { .. } => {
+                leader = Some(step.node);
+                wanted.values_mut().for_each(|by_an_old_leader| *by_an_old_leader = true);
             }
             What::LeaseExpired { lease } => {
-                wanted_by_an_old_leader.insert(*lease);
+                wanted.insert(*lease, leader != Some(step.node));
             }
             What::Committed { call: None, request, .. } => {
                 if let Request::LeaseRevoke { id } = **request
-                    && wanted_by_an_old_leader.remove(&id)
+                    && wanted.remove(&id) == Some(true)
                 {
                     revoked.insert(id, step.at_ns);
                 }
@@ -92,6 +93,27 @@ mod tests {
     fn a_holder_whose_lease_an_old_leader_revoked_is_excused_and_no_other() {
         for (wanted_by, excused) in [(0, true), (1, false)] {
             let (mut script, first) = revoked(SECOND, wanted_by);
+            script.grant_beside(1, "a", 0x11, &[&first]);
+            assert_eq!(script.breach("mutual-exclusion").is_none(), excused);
+        }
+    }
+
+    #[test]
+    fn a_holder_whose_lease_a_leader_of_two_terms_revoked_by_what_it_knew_in_the_first_is_excused() {
+        for (leads_again, excused) in [(true, true), (false, false)] {
+            let mut script = Script::new();
+            script.granted_lease(0, 0x10, 3);
+            let first = script.grant(0, "a", 0x10);
+            script.record(Node::Member(0), What::Leads { term: 2 });
+            script.wait(SECOND);
+            script.record(Node::Member(0), What::LeaseExpired { lease: 0x10 });
+            if leads_again {
+                script.record(Node::Member(0), What::SteppedDown { term: 2 });
+                script.record(Node::Member(0), What::Leads { term: 3 });
+            }
+            let request = Arc::new(Request::LeaseRevoke { id: 0x10 });
+            let revoked = What::Committed { revision: 9, call: None, request, events: vec![] };
+            script.record(Node::Member(0), revoked);
             script.grant_beside(1, "a", 0x11, &[&first]);
             assert_eq!(script.breach("mutual-exclusion").is_none(), excused);
         }
