@@ -1,5 +1,6 @@
 //! `fifo`: a mutex or an election is granted to the head of the line as the store's commits have it: the contender's own
-//! key is there, and none with a smaller create_revision. Who withdrew or expired has no key, so is passed over.
+//! key is there, and none with a smaller create_revision. Who withdrew or expired has no key, so is passed over. Whose
+//! lease etcd took from it (`robbed`) cannot know yet that its key is gone.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +36,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
                 }
                 if let Some(why) = lines.get(holding.name.as_bytes()).map_or_else(
                     || Some("its line is empty".to_owned()),
-                    |line| not_head(line, holding, evidence),
+                    |line| not_head(line, holding, at.at_ns, evidence),
                 ) {
                     let detail = format!(
                         "c{} was granted the {} {:?} (token {}), but {why}",
@@ -50,11 +51,14 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     None
 }
 
-fn not_head(line: &Line<'_>, holding: &Holding, evidence: &Evidence<'_>) -> Option<String> {
+fn not_head(line: &Line<'_>, holding: &Holding, now_ns: u64, evidence: &Evidence<'_>) -> Option<String> {
     if let Some((older, key)) = line.range(..holding.token).next() {
         return Some(format!("the key {} (revision {older}) is before it in line", tenure::kv::Shown(key)));
     }
-    if line.contains_key(&holding.token) {
+    let robbed = evidence.robbed.get(&holding.lease);
+    if line.contains_key(&holding.token)
+        || robbed.is_some_and(|robbed| (robbed.from_ns..robbed.until_ns).contains(&now_ns))
+    {
         return None;
     }
     let life = evidence
@@ -70,6 +74,8 @@ fn not_head(line: &Line<'_>, holding: &Holding, evidence: &Evidence<'_>) -> Opti
 #[cfg(test)]
 mod tests {
     use crate::check::script::Script;
+    use crate::history::What;
+    use crate::node::Node;
     use crate::workload::program::OperatorAct;
 
     #[test]
@@ -114,6 +120,22 @@ mod tests {
         script.by_hand(1, &first, OperatorAct::DeleteHolder);
         script.granted(&first, &[]);
         assert_eq!(script.breach("fifo"), None);
+    }
+
+    #[test]
+    fn one_whose_lease_an_old_leader_revoked_meanwhile_cannot_know() {
+        for (wanted_by, excused) in [(0, true), (1, false)] {
+            let mut script = Script::new();
+            script.granted_lease(0, 0x10, 3);
+            let first = script.queue(0, "a", 0x10);
+            for leader in [0, 1] {
+                script.record(Node::Member(leader), What::Leads { term: u64::from(leader) + 2 });
+            }
+            script.record(Node::Member(wanted_by), What::LeaseExpired { lease: 0x10 });
+            script.runs_out(0x10);
+            script.granted(&first, &[]);
+            assert_eq!(script.breach("fifo").is_none(), excused);
+        }
     }
 
     #[test]

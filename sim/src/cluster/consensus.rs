@@ -354,9 +354,9 @@ impl Core {
                     self.arm_resync(me, from);
                 }
             }
+            // What the follower has committed is where to go on from, but it may lose that yet: it is not durable for certain.
             Err(_) => {
-                progress.matched = progress.matched.max(commit);
-                progress.next = progress.matched + 1;
+                progress.next = progress.matched.max(commit) + 1;
                 if self.send_append(me, from) {
                     let progress = &mut self.members[me].progress[from];
                     progress.resent = progress.next - 1;
