@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt, select_biased};
 use tracing::Instrument;
 
 use crate::kv::{Compare, CompareOp, EventKind, Range, WatchRequest, prefix_end};
-use crate::line::{Doubt, Intent, Line, Place, Watching};
-use crate::name::{Name, contender_key, member_key};
+use crate::line::{Doubt, Intent, Joined, Line, News, Place, Watching};
+use crate::name::{Name, contender_key};
 use crate::tenure::{Held, guard, with_limit};
-use crate::{Error, Session, WatchMessage, metrics};
+use crate::{Error, Session, metrics};
 
 /// In which order readers and writers are granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,8 +88,8 @@ impl RwLock {
     pub fn with_policy(session: &Session, name: impl AsRef<str>, policy: Policy) -> Result<Self, Error> {
         let name = Name::new(name.as_ref())?;
         let writers_prefix = name.sub_prefix("write");
-        let readers = Line::new(name.clone(), writers_prefix.clone(), name.prefix(), is_unique_part);
-        let writers = Line::new(name.clone(), name.prefix(), name.prefix(), is_reader_or_writer);
+        let readers = Line::new(name.clone(), writers_prefix.clone(), name.prefix(), by_writer);
+        let writers = Line::new(name.clone(), name.prefix(), name.prefix(), by_any);
         Ok(Self {
             session: session.clone(),
             name,
@@ -117,15 +116,8 @@ impl RwLock {
     pub async fn read(&self) -> Result<ReadGuard, Error> {
         let acquire = async {
             match self.policy {
-                Policy::WritersFirst => {
-                    let mut lost = std::pin::pin!(self.session.lost().fuse());
-                    let mut granted = std::pin::pin!(self.read_after_writers().fuse());
-                    // Whatever it waits for, a watch that does not open included.
-                    select_biased! {
-                        () = lost => Err(Error::SessionLost),
-                        granted = granted => granted,
-                    }
-                }
+                // Whatever it waits for, a watch that does not open included.
+                Policy::WritersFirst => self.session.while_alive(self.read_after_writers()).await,
                 Policy::Fifo => self.read_in_turn().await,
             }
         };
@@ -241,12 +233,7 @@ impl RwLock {
     /// First come, first served: queue with a key, as Go's recipe does, behind the writers that are older.
     async fn read_in_turn(&self) -> Result<ReadGuard, Error> {
         loop {
-            let mut place = self.reader_place().await?;
-            let Some(joined) = place.join_if(b"", Intent::Wait).await? else { continue };
-            if joined.adopted.is_some() {
-                place.disown();
-                continue;
-            }
+            let Some((place, joined)) = self.join_reader(None, Intent::Wait).await? else { continue };
             if !joined.is_first {
                 place.wait_turn(joined.head_start).await?;
             }
@@ -256,17 +243,10 @@ impl RwLock {
 
     /// Creates the reader's key if no writer's exists, in one transaction; `None` if there is one.
     async fn join_reader_if_free(&self) -> Result<Option<Place>, Error> {
-        loop {
-            let no_writer = Compare::create_revision(&*self.writers_prefix, CompareOp::Equal, 0)
-                .over(prefix_end(&self.writers_prefix));
-            let mut place = self.reader_place().await?.with_condition(no_writer);
-            match place.join_if(b"", Intent::Try).await? {
-                // Numbered by an earlier process of the same lease: another reader's.
-                Some(joined) if joined.adopted.is_some() => place.disown(),
-                Some(_) => return Ok(Some(place)),
-                None => return Ok(None),
-            }
-        }
+        let no_writer = Compare::create_revision(&*self.writers_prefix, CompareOp::Equal, 0)
+            .over(prefix_end(&self.writers_prefix));
+        let joined = self.join_reader(Some(&no_writer), Intent::Try).await?;
+        Ok(joined.map(|(place, _)| place))
     }
 
     /// Opens a watch on the writers, then lists them; `None` if the watch could not be opened.
@@ -283,9 +263,8 @@ impl RwLock {
 
     /// The writers' keys, and the revision as of which they are there.
     async fn list_writers(&self) -> Result<(BTreeSet<Vec<u8>>, i64), Error> {
-        let backend = self.session.backend();
         let range = Range { keys_only: true, ..Range::prefix(&*self.writers_prefix) };
-        let listed = self.session.step(|deadline| backend.range(range.clone(), deadline)).await?.value;
+        let listed = self.session.range(range).await?;
         for kv in &listed.kvs {
             if !is_unique_part(&kv.key[self.writers_prefix.len()..]) {
                 return Err(Error::foreign_key(&kv.key));
@@ -294,9 +273,13 @@ impl RwLock {
         Ok((listed.kvs.into_iter().map(|kv| kv.key).collect(), listed.header.revision))
     }
 
-    async fn reader_place(&self) -> Result<Place, Error> {
-        let key = member_key(&self.name.sub_prefix("read"), self.session.lease(), self.session.next_number());
-        Place::take(&self.session, Arc::clone(&self.readers), key).await
+    async fn join_reader(
+        &self,
+        condition: Option<&Compare>,
+        intent: Intent,
+    ) -> Result<Option<(Place, Joined)>, Error> {
+        let prefix = self.name.sub_prefix("read");
+        Place::join_numbered(&self.session, &self.readers, &prefix, condition, intent).await
     }
 
     async fn writer_place(&self) -> Result<Place, Error> {
@@ -339,16 +322,8 @@ impl Writers<'_> {
     /// just seen a writer that the watch has yet to tell of. `None` if the watch ended.
     async fn until_gone(mut self, mut news: bool) -> Result<Option<Self>, Error> {
         while news || !self.keys.is_empty() {
-            let told = select_biased! {
-                told = self.watching.stream.next().fuse() => told,
-                () = self.doubt.due().fuse() => {
-                    (self.keys, self.as_of) = self.lock.list_writers().await?;
-                    news = false;
-                    continue;
-                }
-            };
-            match told {
-                Some(Ok(WatchMessage::Events { events })) => {
+            match self.watching.hear(&mut self.doubt).await? {
+                News::Events(events) => {
                     self.doubt.dispel();
                     for event in events.iter().filter(|event| event.kv.mod_revision > self.as_of) {
                         news = false;
@@ -358,9 +333,11 @@ impl Writers<'_> {
                         };
                     }
                 }
-                Some(Ok(WatchMessage::Created { .. })) => {}
-                Some(Ok(WatchMessage::Compacted { .. })) | None => return Ok(None),
-                Some(Err(refusal)) => return Err(refusal.into()),
+                News::Doubted => {
+                    (self.keys, self.as_of) = self.lock.list_writers().await?;
+                    news = false;
+                }
+                News::Over => return Ok(None),
             }
         }
         Ok(Some(self))
@@ -372,6 +349,11 @@ fn is_unique_part(rest: &[u8]) -> bool {
     !rest.is_empty() && rest.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'))
 }
 
-fn is_reader_or_writer(rest: &[u8]) -> bool {
-    rest.strip_prefix(b"read/").or_else(|| rest.strip_prefix(b"write/")).is_some_and(is_unique_part)
+/// What the lines of readers and of writers grant by a contender's key: one at a time. Readers wait for writers alone.
+fn by_writer(rest: &[u8]) -> Option<u32> {
+    is_unique_part(rest).then_some(1)
+}
+
+fn by_any(rest: &[u8]) -> Option<u32> {
+    rest.strip_prefix(b"read/").or_else(|| rest.strip_prefix(b"write/")).and_then(by_writer)
 }

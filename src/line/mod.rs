@@ -21,7 +21,7 @@ mod wait;
 mod watching;
 
 pub(crate) use wait::is_gone;
-pub(crate) use watching::{Doubt, Watching};
+pub(crate) use watching::{Doubt, News, Watching};
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ use futures_util::{FutureExt, select_biased};
 use crate::kv::{
     Compare, CompareOp, KeyValue, Op, OpResponse, Put, Range, SortOrder, SortTarget, Txn, TxnResponse,
 };
-use crate::name::{Name, is_lease_hex};
+use crate::name::{Name, is_lease_hex, member_key};
 use crate::session::{Failed, Outcome, Slot, Slots};
 use crate::sync::{AtomicBool, Ordering};
 use crate::{Error, Refusal, Session};
@@ -43,63 +43,54 @@ pub(crate) struct Line {
     pub(crate) before: Vec<u8>,
     /// A prefix of both `before` and every contender's own key: what is watched.
     pub(crate) scope: Vec<u8>,
-    /// Whether a key, less `before`, is a contender's.
-    pub(crate) is_contender: fn(&[u8]) -> bool,
-    permits: Permits,
+    /// How many the line grants at once by what a contender's key, less `before`, says; `None` if that is no contender's.
+    permits_by: fn(&[u8]) -> Option<u32>,
+    /// How many may be granted at once.
+    pub(crate) permits: u32,
     /// Whether who joined last had to wait with a watch on the line: then the next one opens it with the join.
     hot: AtomicBool,
 }
 
-/// How many may be granted at once.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Permits {
-    pub(crate) count: u32,
-    /// What a contender's key, less `before`, says of it.
-    pub(crate) said_by: fn(&[u8]) -> u32,
-}
-
-impl Permits {
-    const ONE: Self = Self { count: 1, said_by: |_| 1 };
-}
-
 impl Line {
-    pub(crate) fn new(name: Name, before: Vec<u8>, scope: Vec<u8>, is_contender: fn(&[u8]) -> bool) -> Self {
-        Self { name, before, scope, is_contender, permits: Permits::ONE, hot: AtomicBool::new(false) }
+    pub(crate) fn new(
+        name: Name,
+        before: Vec<u8>,
+        scope: Vec<u8>,
+        permits_by: fn(&[u8]) -> Option<u32>,
+    ) -> Self {
+        Self { name, before, scope, permits_by, permits: 1, hot: AtomicBool::new(false) }
     }
 
     /// The same line, of which the first few are granted at once.
-    pub(crate) fn with_permits(self, permits: Permits) -> Self {
+    pub(crate) fn with_permits(self, permits: u32) -> Self {
         Self { permits, ..self }
     }
 
     /// The line of a mutex or an election: everyone below the name, in order.
     pub(crate) fn plain(name: Name) -> Self {
         let prefix = name.prefix();
-        Self::new(name, prefix.clone(), prefix, is_lease_hex)
+        Self::new(name, prefix.clone(), prefix, |rest| is_lease_hex(rest).then_some(1))
     }
 
     /// Takes in what of it changes.
     pub(crate) fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
-        let Self { name: _, before: _, scope: _, is_contender: _, permits: _, hot } = self;
+        let Self { name: _, before: _, scope: _, permits_by: _, permits: _, hot } = self;
         into.write_u8(hot.load(Ordering::Relaxed).into());
     }
 
     /// A foreign key among those that a contender would wait for makes the line meaningless.
     fn check(&self, key: &[u8]) -> Result<(), Error> {
-        let Some(rest) = key.strip_prefix(&*self.before).filter(|rest| (self.is_contender)(rest)) else {
-            return Err(Error::foreign_key(key));
-        };
-        let (ours, theirs) = (self.permits.count, (self.permits.said_by)(rest));
-        if ours == theirs {
-            Ok(())
-        } else {
-            Err(Error::PermitsDiffer { name: self.name.as_str().to_owned(), ours, theirs })
+        let ours = self.permits;
+        match key.strip_prefix(&*self.before).and_then(self.permits_by) {
+            Some(theirs) if theirs == ours => Ok(()),
+            Some(theirs) => Err(Error::PermitsDiffer { name: self.name.as_str().to_owned(), ours, theirs }),
+            None => Err(Error::foreign_key(key)),
         }
     }
 
     /// Whether who has `before` contenders before it is granted.
     fn grants(&self, before: usize) -> bool {
-        before < self.permits.count as usize
+        before < self.permits as usize
     }
 }
 
@@ -188,12 +179,31 @@ impl Place {
         Ok(Self { contender: Some(contender) })
     }
 
-    /// Joins only if `condition` holds too; see [`Place::join_if`].
-    pub(crate) fn with_condition(mut self, condition: Compare) -> Self {
-        if let Some(contender) = &mut self.contender {
-            contender.condition = Some(condition);
+    /// Gets in line with a key below `prefix` that nobody has had, one of several that the session may have there, if
+    /// `condition` holds too; `None` if it does not, and then no key is left.
+    ///
+    /// # Errors
+    /// Those of [`Place::take`] and [`Place::join_if`].
+    ///
+    /// Cancel safe: dropping the future leaves the line, applied or not.
+    pub(crate) async fn join_numbered(
+        session: &Session,
+        line: &Arc<Line>,
+        prefix: &[u8],
+        condition: Option<&Compare>,
+        intent: Intent,
+    ) -> Result<Option<(Self, Joined)>, Error> {
+        loop {
+            let key = member_key(prefix, session.lease(), session.next_number());
+            let mut place = Self::take(session, Arc::clone(line), key).await?;
+            place.contender_mut().condition = condition.cloned();
+            let Some(joined) = place.join_if(b"", intent).await? else { return Ok(None) };
+            if joined.adopted.is_none() {
+                return Ok(Some((place, joined)));
+            }
+            // Numbered by an earlier process of the same lease: it stands for something of that one's.
+            place.disown();
         }
-        self
     }
 
     /// Gets in line, by a key that an earlier process of the same session left there, if there is one.
@@ -450,7 +460,7 @@ impl Contender {
     /// Those that are granted, if nobody is to be passed over.
     fn first(&self) -> Range {
         let first = Range::prefix(&*self.line.before).sorted(SortTarget::Create, SortOrder::Ascend);
-        first.limit(self.line.permits.count.into())
+        first.limit(self.line.permits.into())
     }
 
     async fn txn(&self, txn: Txn) -> Result<Outcome<TxnResponse>, Failed> {

@@ -53,11 +53,9 @@ impl Contender {
         let mut lost_some = false;
         loop {
             let fence = self.session.fence(&fence_key);
-            let mark = mark(&self.key, TAKEN_OVER, fence);
-            let look =
-                [Range::key(&*self.key), self.first(), Range::key(&*fence_key)].map(Op::Range).to_vec();
-            self.takeover_mark.clone_from(&mark);
-            let put = Put::new(&*fence_key, &*mark).lease(self.session.lease());
+            self.takeover_mark = mark(&self.key, TAKEN_OVER, fence);
+            let look = self.look();
+            let put = Put::new(&*fence_key, &*self.takeover_mark).lease(self.session.lease());
             let txn = Txn::new()
                 .when([
                     Compare::create_revision(&*self.key, CompareOp::Equal, revision),
@@ -78,7 +76,8 @@ impl Contender {
             let first = keys(&response, 1).to_vec();
             let now = keys(&response, 2).first();
             // A lost try of this very transaction may have been applied.
-            let by_lost_try = lost_some && now.is_some_and(|kv| kv.value == mark && kv.mod_revision > fence);
+            let by_lost_try =
+                lost_some && now.is_some_and(|kv| kv.value == self.takeover_mark && kv.mod_revision > fence);
             if response.succeeded || by_lost_try {
                 let moved =
                     if response.succeeded { response.header.revision } else { fence_of(&response, 2) };
@@ -102,13 +101,16 @@ impl Contender {
         refusal: Refusal,
     ) -> Result<Option<TakenOver>, Error> {
         tracing::warn!(name = self.line.name.as_str(), %refusal, "a lost request could not be fenced off");
-        let fence_key = self.fence_key();
-        let look = [Range::key(&*self.key), self.first(), Range::key(&*fence_key)].map(Op::Range);
-        let response = self.txn(Txn::new().and_then(look)).await?.value;
-        self.session.set_fence(&fence_key, fence_of(&response, 2));
+        let response = self.txn(Txn::new().and_then(self.look())).await?.value;
+        self.session.set_fence(&self.fence_key(), fence_of(&response, 2));
         self.taken_over_at = response.header.revision;
         let own = self.own_of(&response, revision);
         Ok(own.map(|own| TakenOver { own, first: keys(&response, 1).to_vec(), fenced: false }))
+    }
+
+    /// Reads the own key, those that are granted, and the fence.
+    fn look(&self) -> [Op; 3] {
+        [Range::key(&*self.key), self.first(), Range::key(self.fence_key())].map(Op::Range)
     }
 
     fn own_of(&self, response: &TxnResponse, revision: i64) -> Option<KeyValue> {

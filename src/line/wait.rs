@@ -14,12 +14,11 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join;
-use futures_util::{FutureExt, StreamExt, select_biased};
 
-use super::watching::{Doubt, Watching};
+use super::watching::{Doubt, News, Watching};
 use super::{HeadStart, Line, keys};
 use crate::kv::{Event, KeyValue, Op, Range, SortOrder, SortTarget, Txn, TxnResponse, WatchRequest};
-use crate::{Error, Session, WatchMessage};
+use crate::{Error, Session};
 
 /// From how many places back a contender does not watch the whole line: each of the others is told of every release.
 const FAR: usize = 8;
@@ -30,12 +29,12 @@ const NEAR: usize = 4;
 
 /// How many of those before are listed: enough to know who is far, and whom he waits for.
 pub(super) fn most_listed(line: &Line) -> i64 {
-    i64::from(line.permits.count) + FAR as i64
+    i64::from(line.permits) + FAR as i64
 }
 
 /// Whether these, of whom [`most_listed`] are listed at most, are all that are before.
 pub(super) fn is_near(line: &Line, nearest: &[KeyValue]) -> bool {
-    nearest.len() < line.permits.count as usize + FAR
+    nearest.len() < line.permits as usize + FAR
 }
 
 /// Waits until `key`, which was created at `revision`, is among the first of `line`.
@@ -50,24 +49,20 @@ pub(super) async fn wait_turn(
 ) -> Result<(), Error> {
     let waiter = Waiter { session, line, key, revision };
     // Own expiry is noticed whatever the watch does (etcd 19597).
-    let mut lost = std::pin::pin!(session.lost().fuse());
-    let turn = async {
-        loop {
-            match waiter.near(head_start.take()).await? {
-                Near::Granted => return Ok(()),
-                Near::Again => {}
-                // Gone or not, the list tells.
-                Near::Far { target, created } => {
-                    is_gone(session, &target, created).await?;
+    session
+        .while_alive(async {
+            loop {
+                match waiter.near(head_start.take()).await? {
+                    Near::Granted => return Ok(()),
+                    Near::Again => {}
+                    // Gone or not, the list tells.
+                    Near::Far { target, created } => {
+                        is_gone(session, &target, created).await?;
+                    }
                 }
             }
-        }
-    };
-    let mut turn = std::pin::pin!(turn.fuse());
-    select_biased! {
-        () = lost => Err(Error::SessionLost),
-        turn = turn => turn,
-    }
+        })
+        .await
 }
 
 struct Waiter<'a> {
@@ -108,30 +103,22 @@ impl Waiter<'_> {
         let Some(HeadStart { mut watching, nearest, as_of }) = self.started(head_start).await? else {
             return Ok(Near::Again);
         };
-        if !is_near(self.line, &nearest) && self.line.permits.count == 1 {
+        if !is_near(self.line, &nearest) && self.line.permits == 1 {
             let target = &nearest[NEAR];
             return Ok(Near::Far { target: target.key.clone(), created: target.create_revision });
         }
         let mut before = Before::new(self.line, &nearest, as_of);
         let mut doubt = Doubt::of(self.session.backend(), &watching, as_of);
         while !self.line.grants(before.keys.len()) {
-            let told = select_biased! {
-                told = watching.stream.next().fuse() => told,
-                () = doubt.due().fuse() => {
-                    before = self.before().await?;
-                    continue;
-                }
-            };
-            match told {
-                Some(Ok(WatchMessage::Events { events })) => {
+            match watching.hear(&mut doubt).await? {
+                News::Events(events) => {
                     doubt.dispel();
                     if self.take_off(&mut before, &events)? && !before.is_whole {
                         before = self.before().await?;
                     }
                 }
-                Some(Ok(WatchMessage::Created { .. })) => {}
-                Some(Ok(WatchMessage::Compacted { .. })) | None => return Ok(Near::Again),
-                Some(Err(refusal)) => return Err(refusal.into()),
+                News::Doubted => before = self.before().await?,
+                News::Over => return Ok(Near::Again),
             }
         }
         Ok(Near::Granted)
@@ -229,24 +216,13 @@ pub(crate) async fn is_gone(session: &Session, target: &[u8], created: i64) -> R
     let Some(as_of) = still_there(session, target, created).await? else { return Ok(true) };
     let mut doubt = Doubt::of(backend, &watching, as_of);
     loop {
-        let told = select_biased! {
-            told = watching.stream.next().fuse() => told,
-            () = doubt.due().fuse() => {
-                if still_there(session, target, created).await?.is_none() {
-                    return Ok(true);
-                }
-                continue;
-            }
+        let gone = match watching.hear(&mut doubt).await? {
+            News::Events(events) => events.iter().any(|event| event.kv.mod_revision > as_of),
+            News::Doubted => still_there(session, target, created).await?.is_none(),
+            News::Over => return Ok(false),
         };
-        match told {
-            Some(Ok(WatchMessage::Events { events })) => {
-                if events.iter().any(|event| event.kv.mod_revision > as_of) {
-                    return Ok(true);
-                }
-            }
-            Some(Ok(WatchMessage::Created { .. })) => {}
-            Some(Ok(WatchMessage::Compacted { .. })) | None => return Ok(false),
-            Some(Err(refusal)) => return Err(refusal.into()),
+        if gone {
+            return Ok(true);
         }
     }
 }
@@ -254,7 +230,6 @@ pub(crate) async fn is_gone(session: &Session, target: &[u8], created: i64) -> R
 /// Whether that incarnation of the key is there, and as of which revision. The same session may have queued again
 /// behind us under the same key.
 async fn still_there(session: &Session, target: &[u8], created: i64) -> Result<Option<i64>, Error> {
-    let backend = session.backend();
-    let read = session.step(|deadline| backend.range(Range::key(target), deadline)).await?.value;
+    let read = session.range(Range::key(target)).await?;
     Ok(read.kvs.first().filter(|kv| kv.create_revision == created).map(|_| read.header.revision))
 }

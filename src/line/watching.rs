@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, Fuse};
 use futures_util::{FutureExt, StreamExt, select_biased};
 
 use super::Line;
-use crate::kv::WatchRequest;
+use crate::kv::{Event, WatchRequest};
 use crate::{Backend, Error, Instant, Session, WatchMessage, WatchStream};
 
 /// A watch, and the revision since which it is open, once it is.
@@ -54,12 +54,43 @@ impl Watching {
         Ok(self.since())
     }
 
+    /// Waits until the watch tells of something, ends, or is to be doubted.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]
+    ///
+    /// Cancel safe.
+    pub(crate) async fn hear(&mut self, doubt: &mut Doubt) -> Result<News, Error> {
+        loop {
+            let told = select_biased! {
+                told = self.stream.next().fuse() => told,
+                () = doubt.due().fuse() => return Ok(News::Doubted),
+            };
+            match told {
+                Some(Ok(WatchMessage::Events { events })) => return Ok(News::Events(events)),
+                Some(Ok(WatchMessage::Created { .. })) => {}
+                Some(Ok(WatchMessage::Compacted { .. })) | None => return Ok(News::Over),
+                Some(Err(refusal)) => return Err(refusal.into()),
+            }
+        }
+    }
+
     fn since(&self) -> Option<i64> {
         match self.opening {
             Opening::Open { since } => Some(since),
             Opening::Begun | Opening::Ended => None,
         }
     }
+}
+
+/// What comes next of a watch.
+pub(crate) enum News {
+    /// It told of these.
+    Events(Vec<Event>),
+    /// It has been silent for so long that what it should have told is to be read.
+    Doubted,
+    /// It has ended: another must be opened.
+    Over,
 }
 
 /// Waits for `call`; meanwhile the watch, if there is one, gets on with opening.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::{FutureExt, select_biased};
-
 use super::finishing::Finishing;
 use super::own_key::OwnKey;
 use crate::kv::{Compare, CompareOp, DeleteRange, KeyValue, Op, Put, Range, Txn};
@@ -61,11 +59,9 @@ impl Barrier {
             let lease = barrier.session.lease();
             let created = barrier.create(lease).await?;
             let key = barrier.name.as_str().as_bytes().to_vec();
-            Ok::<_, Error>(BarrierHold { own: OwnKey::new(&barrier.session, key, created) })
+            Ok(BarrierHold { own: OwnKey::grant(&barrier.session, key, created)? })
         };
-        let hold = Finishing::new(self.session.backend(), holding).await?;
-        // The answer may have found a process that had stood still for longer than the lease.
-        if hold.is_held() { Ok(hold) } else { Err(Error::SessionLost) }
+        Finishing::new(self.session.backend(), holding).await
     }
 
     /// Holds the barrier until somebody [releases](Self::release) it, as Go's recipe does: the hold outlives the session and the
@@ -117,16 +113,11 @@ impl Barrier {
     /// Cancel safe.
     pub async fn wait(&self) -> Result<(), Error> {
         let Some(held) = self.read().await? else { return Ok(()) };
-        let mut lost = std::pin::pin!(self.session.lost().fuse());
         let gone = async {
             while !line::is_gone(&self.session, &held.key, held.create_revision).await? {}
             Ok(())
         };
-        let mut gone = std::pin::pin!(gone.fuse());
-        select_biased! {
-            () = lost => Err(Error::SessionLost),
-            gone = gone => gone,
-        }
+        self.session.while_alive(gone).await
     }
 
     /// As [`Barrier::wait`], for `limit` at most.
@@ -151,10 +142,7 @@ impl Barrier {
     }
 
     async fn read(&self) -> Result<Option<KeyValue>, Error> {
-        let backend = self.session.backend();
-        let key = self.name.as_str();
-        let read = self.session.step(|deadline| backend.range(Range::key(key), deadline)).await?;
-        Ok(read.value.kvs.into_iter().next())
+        Ok(self.session.range(Range::key(self.name())).await?.kvs.into_iter().next())
     }
 }
 

@@ -152,9 +152,7 @@ impl Counter {
     }
 
     async fn read(&self) -> Result<Seen, Error> {
-        let backend = self.session.backend();
-        let range = Range::key(self.name());
-        let read = self.session.step(|deadline| backend.range(range.clone(), deadline)).await?.value;
+        let read = self.session.range(Range::key(self.name())).await?;
         let seen = self.seen_in(read.kvs.first())?;
         self.remember(seen);
         Ok(seen)

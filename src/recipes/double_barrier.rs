@@ -4,19 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt, select_biased};
-
 use super::entering::Entering;
 use super::finishing::Finishing;
 use super::own_key::OwnKey;
 use crate::kv::{
     Compare, CompareOp, DeleteRange, EventKind, Op, Put, Range, SortOrder, SortTarget, Txn, WatchRequest,
 };
-use crate::line::{Doubt, Watching, keys};
+use crate::line::{Doubt, News, Watching, keys};
 use crate::name::Name;
 use crate::session::Once;
 use crate::tenure::with_limit;
-use crate::{Error, Session, WatchMessage};
+use crate::{Error, Session};
 
 /// A barrier on etcd for a fixed number of members, who begin a round of work together and end it together. It can be used
 /// round after round.
@@ -90,15 +88,8 @@ impl DoubleBarrier {
     /// then, this member is gone without having left.
     pub async fn enter(&self) -> Result<Entered, Error> {
         let mut own = Finishing::new(self.session.backend(), self.clone().join()).await?;
-        let entered = {
-            let mut lost = std::pin::pin!(self.session.lost().fuse());
-            let mut waited = std::pin::pin!(Entering::new(self, own.key(), own.created()).wait().fuse());
-            select_biased! {
-                () = lost => Err(Error::SessionLost),
-                waited = waited => waited,
-            }
-        };
-        match entered {
+        let entering = Entering::new(self, own.key(), own.created());
+        match self.session.while_alive(entering.wait()).await {
             // What it was told may have found a process that had stood still for longer than the lease.
             Ok(_) if !own.is_held() => Err(Error::SessionLost),
             Ok(round) => Ok(Entered { barrier: self.clone(), own, round }),
@@ -135,7 +126,7 @@ impl DoubleBarrier {
                 .and_then([Op::Put(put)])
                 .or_else([Op::Range(Range::key(self.ready())), Op::Range(oldest.clone())]);
             let response = match self.session.once(&self.name, txn).await? {
-                Once::Applied { revision } => return Ok(OwnKey::new(&self.session, key, revision)),
+                Once::Applied { revision } => return OwnKey::grant(&self.session, key, revision),
                 Once::Not { response } => response,
             };
             // Else an earlier process of the lease has left a key of that name.
@@ -199,12 +190,7 @@ impl Entered {
     pub async fn leave(self) -> Result<Departure, Error> {
         let Self { barrier, own, round } = self;
         Finishing::new(barrier.session.backend(), step_out(barrier.clone(), own, round)).await?;
-        let mut lost = std::pin::pin!(barrier.session.lost().fuse());
-        let mut all_out = std::pin::pin!(all_out(&barrier, round).fuse());
-        select_biased! {
-            () = lost => Err(Error::SessionLost),
-            departure = all_out => departure,
-        }
+        barrier.session.while_alive(all_out(&barrier, round)).await
     }
 
     /// As [`Entered::leave`], waiting for the others for `limit` at most.
@@ -270,23 +256,15 @@ async fn members_gone(barrier: &DoubleBarrier, round: i64) -> Result<bool, Error
     let (mut inside, as_of) = inside(barrier, round).await?;
     let mut doubt = Doubt::of(session.backend(), &watching, as_of);
     while !inside.is_empty() {
-        let told = select_biased! {
-            told = watching.stream.next().fuse() => told,
-            () = doubt.due().fuse() => {
-                inside = self::inside(barrier, round).await?.0;
-                continue;
-            }
-        };
-        match told {
-            Some(Ok(WatchMessage::Events { events })) => {
+        match watching.hear(&mut doubt).await? {
+            News::Events(events) => {
                 doubt.dispel();
                 for event in events.iter().filter(|event| event.kind == EventKind::Delete) {
                     inside.remove(&event.kv.key);
                 }
             }
-            Some(Ok(WatchMessage::Created { .. })) => {}
-            Some(Ok(WatchMessage::Compacted { .. })) | None => return Ok(false),
-            Some(Err(refusal)) => return Err(refusal.into()),
+            News::Doubted => inside = self::inside(barrier, round).await?.0,
+            News::Over => return Ok(false),
         }
     }
     Ok(true)
@@ -295,7 +273,6 @@ async fn members_gone(barrier: &DoubleBarrier, round: i64) -> Result<bool, Error
 /// The members of the round that are there still, and as of which revision. A key's name is never used again.
 async fn inside(barrier: &DoubleBarrier, round: i64) -> Result<(BTreeSet<Vec<u8>>, i64), Error> {
     let range = Range { keys_only: true, max_create_revision: round - 1, ..Range::prefix(barrier.members()) };
-    let backend = barrier.session.backend();
-    let read = barrier.session.step(|deadline| backend.range(range.clone(), deadline)).await?.value;
+    let read = barrier.session.range(range).await?;
     Ok((read.kvs.into_iter().map(|kv| kv.key).collect(), read.header.revision))
 }

@@ -3,15 +3,13 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use futures_util::{FutureExt, StreamExt, select_biased};
-
 use super::double_barrier::DoubleBarrier;
+use crate::Error;
 use crate::kv::{
     Compare, CompareOp, DeleteRange, Event, EventKind, KeyValue, Op, Put, Range, SortOrder, SortTarget, Txn,
     WatchRequest,
 };
-use crate::line::{Doubt, Watching, keys};
-use crate::{Error, WatchMessage};
+use crate::line::{Doubt, News, Watching, keys};
 
 /// A member that has written its key and waits for the others.
 pub(crate) struct Entering<'a> {
@@ -76,21 +74,13 @@ impl<'a> Entering<'a> {
                 if let Some(round) = self.act().await? {
                     return Ok(round);
                 }
-                let told = select_biased! {
-                    told = watching.stream.next().fuse() => told,
-                    () = doubt.due().fuse() => {
-                        self.look().await?;
-                        continue;
-                    }
-                };
-                match told {
-                    Some(Ok(WatchMessage::Events { events })) => {
+                match watching.hear(&mut doubt).await? {
+                    News::Events(events) => {
                         doubt.dispel();
                         self.hear(&events);
                     }
-                    Some(Ok(WatchMessage::Created { .. })) => {}
-                    Some(Ok(WatchMessage::Compacted { .. })) | None => break,
-                    Some(Err(refusal)) => return Err(refusal.into()),
+                    News::Doubted => self.look().await?,
+                    News::Over => break,
                 }
             }
         }

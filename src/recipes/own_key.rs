@@ -19,8 +19,12 @@ pub(crate) struct OwnKey {
 
 impl OwnKey {
     /// The key that the session created at `created`.
-    pub(crate) fn new(session: &Session, key: Vec<u8>, created: i64) -> Self {
-        Self { session: session.clone(), key, created, armed: true }
+    ///
+    /// # Errors
+    /// [`Error::SessionLost`]: the answer that told of it may have found a process that had stood still for longer than the lease.
+    pub(crate) fn grant(session: &Session, key: Vec<u8>, created: i64) -> Result<Self, Error> {
+        let own = Self { session: session.clone(), key, created, armed: true };
+        if own.is_held() { Ok(own) } else { Err(Error::SessionLost) }
     }
 
     pub(crate) fn session(&self) -> &Session {

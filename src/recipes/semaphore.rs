@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, select_biased};
+use futures_util::FutureExt;
 use tracing::Instrument;
 
 use super::siblings::Siblings;
-use crate::line::{HeadStart, Intent, Line, Permits, Place};
-use crate::name::{Name, is_lease_hex, member_key};
+use crate::line::{HeadStart, Intent, Line, Place};
+use crate::name::{Name, is_lease_hex};
 use crate::tenure::{Held, guard, with_limit};
 use crate::{Error, LockerOf, Session, metrics};
 
@@ -28,7 +28,6 @@ use crate::{Error, LockerOf, Session, metrics};
 pub struct Semaphore {
     session: Session,
     line: Arc<Line>,
-    permits: u32,
     siblings: Arc<Siblings>,
 }
 
@@ -36,7 +35,7 @@ impl std::fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Semaphore")
             .field("name", &self.name())
-            .field("permits", &self.permits)
+            .field("permits", &self.permits())
             .field("session", &self.session)
             .finish_non_exhaustive()
     }
@@ -63,9 +62,8 @@ impl Semaphore {
         }
         // Everything below the name, so that another kind of lock there is noticed.
         let prefix = name.prefix();
-        let line = Line::new(name, prefix.clone(), prefix, |rest| permits_of(rest).is_some())
-            .with_permits(Permits { count: permits, said_by: |rest| permits_of(rest).unwrap_or(0) });
-        Ok(Self { session: session.clone(), line: Arc::new(line), permits, siblings: Arc::default() })
+        let line = Line::new(name, prefix.clone(), prefix, permits_of).with_permits(permits);
+        Ok(Self { session: session.clone(), line: Arc::new(line), siblings: Arc::default() })
     }
 
     /// The semaphore's name.
@@ -75,7 +73,7 @@ impl Semaphore {
 
     /// How many may hold at once.
     pub fn permits(&self) -> u32 {
-        self.permits
+        self.line.permits
     }
 
     /// Waits until a permit is held: one round trip when one is free.
@@ -141,15 +139,10 @@ impl Semaphore {
 
     /// Gets in line with a key that nobody has had.
     async fn join(&self, intent: Intent) -> Result<(Place, Turn), Error> {
+        let prefix = self.line.name.sub_prefix(&format!("{KIND}/{}", self.permits()));
         loop {
-            let key = member_key(&self.prefix(), self.session.lease(), self.session.next_number());
-            let mut place = Place::take(&self.session, Arc::clone(&self.line), key).await?;
-            let Some(joined) = place.join_if(b"", intent).await? else { continue };
-            if joined.adopted.is_some() {
-                // Numbered by an earlier process of the same lease: another's permit.
-                place.disown();
-                continue;
-            }
+            let joined = Place::join_numbered(&self.session, &self.line, &prefix, None, intent).await?;
+            let Some((place, joined)) = joined else { continue };
             let turn = if joined.is_first { Turn::Now } else { Turn::Later(joined.head_start) };
             return Ok((place, turn));
         }
@@ -161,16 +154,8 @@ impl Semaphore {
             return place.wait_turn(head_start).await;
         }
         drop(head_start);
-        let mut lost = std::pin::pin!(self.session.lost().fuse());
-        select_biased! {
-            () = lost => return Err(Error::SessionLost),
-            () = sibling.may_watch().fuse() => {}
-        }
+        self.session.while_alive(sibling.may_watch().map(Ok)).await?;
         place.wait_turn(None).await
-    }
-
-    fn prefix(&self) -> Vec<u8> {
-        self.line.name.sub_prefix(&format!("{KIND}/{}", self.permits))
     }
 
     fn grant(&self, place: Place) -> Result<Permit, Error> {
@@ -189,7 +174,7 @@ impl Semaphore {
     /// As [`Session::hash_state`], of what the semaphore itself remembers.
     #[doc(hidden)]
     pub fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
-        let Self { session: _, line, permits: _, siblings } = self;
+        let Self { session: _, line, siblings } = self;
         line.hash_state(into);
         siblings.hash_state(into);
     }

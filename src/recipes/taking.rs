@@ -110,11 +110,9 @@ impl Items {
                 return Ok(None);
             }
             let claiming = self.place.clone().claim(look);
-            match Finishing::new(self.place.session.backend(), claiming).await? {
-                // The answer may have found a process that had stood still for longer than the lease.
-                Some(claim) if !claim.is_held() => return Err(Error::SessionLost),
-                None => {}
-                claimed => return Ok(claimed),
+            let claimed = Finishing::new(self.place.session.backend(), claiming).await?;
+            if claimed.is_some() {
+                return Ok(claimed);
             }
         }
     }
@@ -122,9 +120,7 @@ impl Items {
     /// How many items there are, claimed ones too.
     pub(crate) async fn count(&self) -> Result<u64, Error> {
         let range = Range { count_only: true, ..Range::prefix(&*self.place.prefix) };
-        let backend = self.place.session.backend();
-        let read = self.place.session.step(|deadline| backend.range(range.clone(), deadline)).await?;
-        Ok(u64::try_from(read.value.count).unwrap_or(0))
+        Ok(u64::try_from(self.place.session.range(range).await?.count).unwrap_or(0))
     }
 }
 
@@ -147,7 +143,7 @@ impl Place {
         let txn = Txn::new().when(conditions).and_then([Op::Put(put)]);
         Ok(match self.session.once(&self.name, txn).await? {
             Once::Applied { revision } => {
-                Some(Claim::new(OwnKey::new(&self.session, key, revision), self.name, item))
+                Some(Claim::new(OwnKey::grant(&self.session, key, revision)?, self.name, item))
             }
             Once::Not { .. } => None,
         })
@@ -178,12 +174,7 @@ impl Place {
         if !look.items.is_empty() || !waits {
             return Ok(look);
         }
-        let mut lost = std::pin::pin!(self.session.lost().fuse());
-        let mut found = std::pin::pin!(self.watch_for(max).fuse());
-        select_biased! {
-            () = lost => Err(Error::SessionLost),
-            found = found => found,
-        }
+        self.session.while_alive(self.watch_for(max)).await
     }
 
     async fn watch_for(&self, max: usize) -> Result<Look, Error> {

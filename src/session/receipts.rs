@@ -21,7 +21,7 @@ pub(crate) struct Receipts {
 }
 
 /// One receipt.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Receipt {
     number: u64,
     /// Where it stands; `None` if a transaction by it was given up, so that it may have moved and may move yet.
@@ -72,18 +72,16 @@ impl Session {
     /// When the future is dropped it may have been applied, and may be until another goes by the same receipt.
     pub(crate) async fn once(&self, name: &Name, txn: Txn) -> Result<Once, Error> {
         let mut bearer = Bearer::of(self, name);
-        let known = bearer.receipt.revision.take();
-        let mut stands_at = match known {
-            Some(revision) => revision,
-            None => bearer.move_on(b"").await?.stands_at,
-        };
         loop {
+            let stands_at = match bearer.receipt.revision.take() {
+                Some(revision) => revision,
+                None => bearer.move_on(None).await?.stands_at,
+            };
             let mark = format!("{:x}.{} after {stands_at}", self.lease(), self.next_number()).into_bytes();
             let tried = bearer.attempt(&txn, &mark, stands_at).await?;
             bearer.receipt.revision = tried.stands_at;
-            match tried.outcome {
-                Some(outcome) => return Ok(outcome),
-                None => stands_at = bearer.move_on(b"").await?.stands_at,
+            if let Some(outcome) = tried.outcome {
+                return Ok(outcome);
             }
         }
     }
@@ -153,12 +151,11 @@ impl<'a> Bearer<'a> {
             }
             // A lost try may find the conditions holding later on, unless the receipt has moved by then.
             _ if doubtful => {
-                let moved = self.move_on(mark).await.map_err(|error| unknown(&error))?;
-                Ok(match moved.is_marked {
-                    true => Tried::applied(moved.stands_at),
-                    false => {
-                        Tried { outcome: Some(Once::Not { response }), stands_at: Some(moved.stands_at) }
-                    }
+                let moved = self.move_on(Some(mark)).await.map_err(|error| unknown(&error))?;
+                Ok(if moved.is_marked {
+                    Tried::applied(moved.stands_at)
+                } else {
+                    Tried { outcome: Some(Once::Not { response }), stands_at: Some(moved.stands_at) }
                 })
             }
             _ => Ok(Tried { outcome: Some(Once::Not { response }), stands_at: Some(stands_at) }),
@@ -188,11 +185,11 @@ impl<'a> Bearer<'a> {
     }
 
     /// Moves the receipt, so that nothing which was sent before is applied any more; but not if it bears `mark`.
-    async fn move_on(&self, mark: &[u8]) -> Result<Moved, Error> {
+    async fn move_on(&self, mark: Option<&[u8]>) -> Result<Moved, Error> {
         loop {
             let now = self.read().await?;
             let stands_at = now.as_ref().map_or(0, |kv| kv.mod_revision);
-            if !mark.is_empty() && now.is_some_and(|kv| kv.value == mark) {
+            if mark.is_some() && now.as_ref().map(|kv| &*kv.value) == mark {
                 return Ok(Moved { stands_at, is_marked: true });
             }
             let put = Put::new(&*self.key, "moved on").lease(self.session.lease());
@@ -207,9 +204,7 @@ impl<'a> Bearer<'a> {
     }
 
     async fn read(&self) -> Result<Option<KeyValue>, Error> {
-        let backend = self.session.backend();
-        let read = self.session.step(|deadline| backend.range(Range::key(&*self.key), deadline)).await?;
-        Ok(read.value.kvs.into_iter().next())
+        Ok(self.session.range(Range::key(&*self.key)).await?.kvs.into_iter().next())
     }
 }
 
@@ -226,7 +221,7 @@ impl Tried {
 
 impl Drop for Bearer<'_> {
     fn drop(&mut self) {
-        let receipt = Receipt { number: self.receipt.number, revision: self.receipt.revision };
-        self.session.receipts().lock().entry(std::mem::take(&mut self.prefix)).or_default().push(receipt);
+        let prefix = std::mem::take(&mut self.prefix);
+        self.session.receipts().lock().entry(prefix).or_default().push(self.receipt);
     }
 }

@@ -7,7 +7,7 @@ use futures_util::{FutureExt, select_biased};
 
 use super::Session;
 use super::liveness::Ended;
-use crate::kv::{Txn, TxnResponse};
+use crate::kv::{Range, RangeResponse, Txn, TxnResponse};
 use crate::{CallError, Error, Instant, Refusal};
 
 /// A step that did not succeed.
@@ -37,6 +37,30 @@ impl Session {
     pub(crate) async fn txn(&self, txn: Txn) -> Result<Outcome<TxnResponse>, Failed> {
         let backend = self.backend();
         self.step(|deadline| backend.txn(txn.clone(), deadline)).await
+    }
+
+    /// A read as a [step](Self::step): a lost one is asked again, and leaves no doubt.
+    pub(crate) async fn range(&self, range: Range) -> Result<RangeResponse, Error> {
+        let backend = self.backend();
+        Ok(self.step(|deadline| backend.range(range.clone(), deadline)).await?.value)
+    }
+
+    /// Waits for `work` as long as the session lives.
+    ///
+    /// # Errors
+    /// [`Error::SessionLost`] at once when it is over, whatever `work` waits for, and those of `work`.
+    ///
+    /// Cancel safe as far as `work` is.
+    pub(crate) async fn while_alive<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut lost = std::pin::pin!(self.lost().fuse());
+        let mut work = std::pin::pin!(work.fuse());
+        select_biased! {
+            () = lost => Err(Error::SessionLost),
+            done = work => done,
+        }
     }
 
     /// Repeats `call` until it is answered or the session is over. `call` is given the deadline for one try.

@@ -164,8 +164,7 @@ impl Transaction {
                 state.base
             };
             let range = Range { revision: base.unwrap_or(0), ..Range::key(&*key) };
-            let backend = self.session.backend();
-            let found = self.session.step(|deadline| backend.range(range.clone(), deadline)).await?.value;
+            let found = self.session.range(range).await?;
             let as_of = base.unwrap_or(found.header.revision);
             let mut state = self.state();
             if self.isolation.is_snapshot() && *state.base.get_or_insert(as_of) != as_of {
