@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tenure::{Election, Error, Leader, Observation, Observer, Session};
 
 use crate::cx::Cx;
-use crate::late::Late;
+use crate::lossy::{Fate, Lossy};
 
 fn election(cx: &Cx, session: &Session) -> Election {
     Election::new(session, &cx.name).expect("a good name")
@@ -163,9 +163,11 @@ pub(crate) async fn a_lease_that_changes_hands_again_and_again_leaves_no_key(cx:
 }
 
 pub(crate) async fn a_late_resignation_of_an_earlier_process_deposes_nobody(cx: Cx) {
-    let late = Late::new(&cx.etcd);
+    let late = Lossy::new(&cx.etcd);
     let first = Session::builder(&late).open().await.expect("etcd is there");
     let leadership = election(&cx, &first).campaign("one").await.expect("nobody stands");
+    // Its tries in the background, too.
+    late.next([Fate::Stuck; 100]);
     let (lease, key, rev) = (first.lease(), leadership.key().to_vec(), leadership.rev());
     assert!(leadership.resign().now_or_never().is_none(), "the resignation is under way");
     first.orphan();

@@ -9,7 +9,6 @@ mod counters;
 mod cx;
 mod double_barriers;
 mod elections;
-mod late;
 mod lockers;
 mod lossy;
 mod mutexes;

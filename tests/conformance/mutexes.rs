@@ -9,7 +9,7 @@ use tenure::kv::{Compare, CompareOp, Op, Put, Request, Response, Txn};
 use tenure::{Error, Mutex, MutexGuard, Session};
 
 use crate::cx::{Cx, both};
-use crate::late::Late;
+use crate::lossy::{Fate, Lossy};
 
 fn mutex(cx: &Cx, session: &Session) -> Mutex {
     Mutex::new(session, &cx.name).expect("a good name")
@@ -225,9 +225,11 @@ pub(crate) async fn a_retried_release_spares_a_newer_hold(cx: Cx) {
 }
 
 pub(crate) async fn a_late_release_of_an_earlier_process_frees_nothing(cx: Cx) {
-    let late = Late::new(&cx.etcd);
+    let late = Lossy::new(&cx.etcd);
     let first = Session::builder(&late).open().await.expect("etcd is there");
     let guard = mutex(&cx, &first).lock().await.expect("it is free");
+    // Its tries in the background, too.
+    late.next([Fate::Stuck; 100]);
     let (lease, token) = (first.lease(), guard.fencing_token());
     assert!(guard.release().now_or_never().is_none(), "the release is under way");
     first.orphan();
