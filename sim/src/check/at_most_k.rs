@@ -16,11 +16,8 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         if holding.kind != Kind::Permit || is_taken(holding) {
             return None;
         }
-        let is_robbed = |other: &Holding| {
-            let robbed = evidence.robbed.get(&other.lease);
-            robbed.is_some_and(|robbed| (robbed.from_ns..robbed.until_ns).contains(&at.at_ns))
-        };
-        let others = believers.iter().filter(|other| !is_robbed(other) && !is_taken(other)).count();
+        let is_excused = |other: &Holding| evidence.is_robbed(other.lease, at.at_ns) || is_taken(other);
+        let others = believers.iter().filter(|other| !is_excused(other)).count();
         let why = if others >= PERMITS as usize {
             format!("{others} others still believe that they hold one of {PERMITS}")
         } else {

@@ -55,10 +55,7 @@ fn not_head(line: &Line<'_>, holding: &Holding, now_ns: u64, evidence: &Evidence
     if let Some((older, key)) = line.range(..holding.token).next() {
         return Some(format!("the key {} (revision {older}) is before it in line", tenure::kv::Shown(key)));
     }
-    let robbed = evidence.robbed.get(&holding.lease);
-    if line.contains_key(&holding.token)
-        || robbed.is_some_and(|robbed| (robbed.from_ns..robbed.until_ns).contains(&now_ns))
-    {
+    if line.contains_key(&holding.token) || evidence.is_robbed(holding.lease, now_ns) {
         return None;
     }
     let life = evidence

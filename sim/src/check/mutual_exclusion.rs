@@ -22,14 +22,12 @@ fn first_shared(evidence: &Evidence<'_>, concerns: impl Fn(Kind) -> bool) -> Opt
         if !concerns(holding.kind) {
             return None;
         }
-        let is_robbed = |other: &&Holding| {
-            let robbed = evidence.robbed.get(&other.lease);
-            robbed.is_some_and(|robbed| (robbed.from_ns..robbed.until_ns).contains(&at.at_ns))
-        };
         // What was taken by hand its holder may believe in, and who is granted it after that as well.
         let now = Moment { step, at_ns: at.at_ns };
         let is_taken = |one: &Holding| evidence.causes().taken_by_hand(evidence, one, now);
-        let mut others = believers.iter().filter(|other| excludes(holding, other) && !is_robbed(other));
+        let mut others = believers
+            .iter()
+            .filter(|other| excludes(holding, other) && !evidence.is_robbed(other.lease, at.at_ns));
         let other = others.find(|other| !is_taken(other) && !is_taken(holding))?;
         let detail = format!(
             "c{} was granted the {} {:?} (token {}) while c{} still believes that it holds it (token {})",

@@ -17,16 +17,52 @@ const PER_REASON: i64 = 4;
 /// What a client may have left over: it may have been given many reasons at once.
 const MOST: i64 = 10 * PER_REASON;
 
-pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
-    let mut left: BTreeMap<u32, i64> = BTreeMap::new();
-    for (place, step) in evidence.history.steps.iter().enumerate() {
-        let Node::Client(client) = step.node else { continue };
-        let left = left.entry(client).or_insert(MOST);
+/// From when on a watch that no member has opened came to nothing: what the library waits for one (`EtcdOptions::attempt_timeout`),
+/// less what a client's clock may drift.
+const UNOPENED_NS: u64 = 900_000_000;
+
+/// One client.
+struct Asker {
+    /// How many requests it may send yet.
+    left: i64,
+    /// The watches that no member has told it anything of, and when they were sent.
+    unopened: BTreeMap<u64, u64>,
+}
+
+impl Asker {
+    fn take_in(&mut self, step: &Step) {
+        match &step.what {
+            What::Started => self.unopened.clear(),
+            What::WatchTold { watch, .. } | What::WatchBroke { watch, .. } => {
+                self.unopened.remove(watch);
+            }
+            What::WatchSent { watch, .. } => {
+                let sent = self.unopened.len();
+                self.unopened.retain(|_, sent_ns| step.at_ns < *sent_ns + UNOPENED_NS);
+                self.give_reasons(sent - self.unopened.len());
+                self.unopened.insert(*watch, step.at_ns);
+            }
+            _ => {}
+        }
         if is_reason(step) {
-            *left = MOST.min(*left + PER_REASON);
+            self.give_reasons(1);
         } else if is_question(step) {
-            *left -= 1;
-            if *left < 0 {
+            self.left -= 1;
+        }
+    }
+
+    fn give_reasons(&mut self, count: usize) {
+        self.left = MOST.min(self.left + PER_REASON * count as i64);
+    }
+}
+
+pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
+    let mut askers: BTreeMap<u32, Asker> = BTreeMap::new();
+    for (place, step) in evidence.history.steps.iter().enumerate() {
+        if let Node::Client(client) = step.node {
+            let asker = askers.entry(client).or_insert(Asker { left: MOST, unopened: BTreeMap::new() });
+            asker.take_in(step);
+            if asker.left < 0 {
                 let detail = format!(
                     "c{client} sent its {}th request and more for which nothing gave it a reason",
                     MOST + 1
@@ -69,6 +105,7 @@ fn is_reason(step: &Step) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::UNOPENED_NS;
     use crate::check::script::Script;
 
     #[test]
@@ -85,5 +122,20 @@ mod tests {
         }
         let breach = script.breach("no-polling").expect("it polls");
         assert!(breach.detail.contains("c0"), "{breach:?}");
+    }
+
+    #[test]
+    fn a_watch_that_no_member_opens_may_be_asked_for_elsewhere_once_it_was_waited_for() {
+        let mut script = Script::new();
+        for watch in 0..100 {
+            script.asks_for_watch(0, watch);
+            script.wait(UNOPENED_NS);
+        }
+        assert_eq!(script.breach("no-polling"), None);
+        for watch in 100..200 {
+            script.asks_for_watch(0, watch);
+            script.wait(UNOPENED_NS / 100);
+        }
+        assert!(script.breach("no-polling").is_some());
     }
 }

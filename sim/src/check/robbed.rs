@@ -1,5 +1,6 @@
 //! What etcd itself takes from a holder. An old leader that stood still may, as it goes on, have a lease revoked that the new
-//! leader has renewed (etcd 15247); also if it leads again by then, and has renewed the lease itself in the new term. Releases that look at their leadership only after missed ticks still do so now and then
+//! leader has renewed (etcd 15247); also if it leads again by then, and has renewed the lease itself in the new term. Releases
+//! that look at their leadership only after missed ticks still do so now and then
 //! ([`LeadershipCheck::WhenStalled`](crate::store::LeadershipCheck)). No client can know, let alone mend it; the fencing token
 //! holds all the same. So what a holder believes of such a lease is not held against it, for as long as the lease had to live.
 
@@ -17,6 +18,13 @@ pub struct Robbed {
     pub from_ns: u64,
     /// When it had run out by itself, at the latest: so long its owner may believe in it.
     pub until_ns: u64,
+}
+
+impl Evidence<'_> {
+    /// Whether what is believed of a lease at a time is not held against its holder.
+    pub(super) fn is_robbed(&self, lease: i64, at_ns: u64) -> bool {
+        self.robbed.get(&lease).is_some_and(|robbed| (robbed.from_ns..robbed.until_ns).contains(&at_ns))
+    }
 }
 
 /// The leases that were revoked before their time because a member wanted it that did not lead any more, or not in that term.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tenure::kv::{
-    DeleteRange, Event, EventKind, Header, KeyValue, LeaseGrant, Put, Range, Request, Response,
+    DeleteRange, Event, EventKind, Header, KeyValue, LeaseGrant, Put, Range, Request, Response, WatchRequest,
 };
 
 use super::{Bounds, Breach, Evidence, INVARIANTS, Planned};
@@ -314,11 +314,34 @@ impl Script {
         self.record(Node::Client(client), What::Did { deed, end });
     }
 
-    /// An observer begins.
+    /// Another process of the lease asks to go on with a leadership, and is told that it is not held.
+    pub(super) fn resumes_in_vain(&mut self, holding: &Holding) {
+        self.tickets += 1;
+        let (ticket, node) = (self.tickets, Node::Client(holding.client));
+        let what = What::Asks {
+            ticket,
+            name: Arc::clone(&holding.name),
+            kind: Kind::Leader,
+            lease: holding.lease,
+            how: "resume",
+            limit_ms: None,
+            lane: 0,
+            in_turn: false,
+        };
+        self.record(node, what);
+        self.record(node, What::NotGranted { ticket, why: Failure::NotHeld });
+    }
+
     /// Reads something of etcd.
     pub(super) fn asks_etcd(&mut self, client: u32) {
         let request = Arc::new(Request::Range(Range::key(b"k".as_slice())));
         self.record(Node::Client(client), What::Sent { call: 0, member: 0, request });
+    }
+
+    /// Asks a member for a watch.
+    pub(super) fn asks_for_watch(&mut self, client: u32, watch: u64) {
+        let request = Arc::new(WatchRequest::prefix(b"k".as_slice()));
+        self.record(Node::Client(client), What::WatchSent { watch, member: 0, request });
     }
 
     /// A watch tells it something.
@@ -327,6 +350,7 @@ impl Script {
         self.record(Node::Client(client), told);
     }
 
+    /// An observer begins.
     pub(super) fn observes(&mut self, client: u32, name: &str, observer: u64) {
         self.record(Node::Client(client), What::Observes { name: name.into(), observer });
     }

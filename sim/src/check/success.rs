@@ -464,18 +464,7 @@ mod tests {
             let mut script = settled();
             let held = script.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
             take(&mut script, &held);
-            let what = What::Asks {
-                ticket: 2,
-                name: "a".into(),
-                kind: Kind::Leader,
-                lease: 0x10,
-                how: "resume",
-                limit_ms: None,
-                lane: 0,
-                in_turn: false,
-            };
-            script.record(Node::Client(0), what);
-            script.record(Node::Client(0), What::NotGranted { ticket: 2, why: Failure::NotHeld });
+            script.resumes_in_vain(&held);
             why(&mut script)
         };
         assert_eq!(resumed(|script, held| script.by_hand(1, held, OperatorAct::DeleteHolder)), None);

@@ -787,18 +787,7 @@ mod tests {
             if gone {
                 script.delete(&first);
             }
-            let what = What::Asks {
-                ticket: 2,
-                name: "a".into(),
-                kind: Kind::Leader,
-                lease: 0x10,
-                how: "resume",
-                limit_ms: None,
-                lane: 0,
-                in_turn: false,
-            };
-            script.record(Node::Client(0), what);
-            script.record(Node::Client(0), What::NotGranted { ticket: 2, why: Failure::NotHeld });
+            script.resumes_in_vain(&first);
             is_untrue(&mut script)
         };
         assert!(!resumed(true));

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::check;
-use crate::scenario::{BadInput, complain, field_at, offset_of};
+use crate::scenario::{BadInput, from_toml, wrong_at};
 
 /// A space of runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -297,14 +297,9 @@ pub fn find(name_or_path: &str) -> Result<Space, BadInput> {
 }
 
 fn parse(origin: &str, name: &str, text: &str) -> Result<Space, BadInput> {
-    let mut space: Space = toml::from_str(text).map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start);
-        complain(origin, text, offset, &field_at(text, offset), error.message())
-    })?;
+    let mut space: Space = from_toml(origin, text)?;
     name.clone_into(&mut space.name);
-    space
-        .validate()
-        .map_err(|Problem { path, what }| complain(origin, text, offset_of(text, &path), &path, &what))?;
+    space.validate().map_err(|Problem { path, what }| wrong_at(origin, text, &path, &what))?;
     Ok(space)
 }
 

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use load::{BUILT_IN, NEW, find, load, rates, rates_file, read};
-pub(crate) use parse::{complain, field_at, offset_of};
+pub(crate) use parse::{from_toml, wrong_at};
 pub use schema::schema;
 pub(crate) use validate::validate_own;
 

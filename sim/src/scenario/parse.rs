@@ -1,5 +1,6 @@
 //! From a scenario file's text to a [`Scenario`], with errors that name file, line, column and field.
 
+use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
 use super::{BadInput, Scenario, validate::validate};
@@ -7,10 +8,7 @@ use crate::coverage::{self, rates::Rates};
 
 /// Reads a scenario. `origin` is how errors call the file, `name` what the scenario is to be called.
 pub(super) fn parse(origin: &str, name: &str, text: &str) -> Result<Scenario, BadInput> {
-    let mut scenario: Scenario = toml::from_str(text).map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start);
-        complain(origin, text, offset, &field_at(text, offset), error.message())
-    })?;
+    let mut scenario: Scenario = from_toml(origin, text)?;
     name.clone_into(&mut scenario.name);
     validate(&scenario).map_err(|problem| {
         let path = match problem.item {
@@ -22,12 +20,22 @@ pub(super) fn parse(origin: &str, name: &str, text: &str) -> Result<Scenario, Ba
     Ok(scenario)
 }
 
-/// Reads the rates of a scenario's coverage marks.
-pub(super) fn parse_rates(origin: &str, text: &str) -> Result<Rates, BadInput> {
-    let rates: Rates = toml::from_str(text).map_err(|error| {
+/// Reads what a TOML file says; what is wrong with it is told with its place.
+pub(crate) fn from_toml<T: DeserializeOwned>(origin: &str, text: &str) -> Result<T, BadInput> {
+    toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
         complain(origin, text, offset, &field_at(text, offset), error.message())
-    })?;
+    })
+}
+
+/// What is wrong with the field of this dotted path, in which an item of a list goes by its number.
+pub(crate) fn wrong_at(origin: &str, text: &str, path: &str, what: &str) -> BadInput {
+    complain(origin, text, offset_of(text, path), path, what)
+}
+
+/// Reads the rates of a scenario's coverage marks.
+pub(super) fn parse_rates(origin: &str, text: &str) -> Result<Rates, BadInput> {
+    let rates: Rates = from_toml(origin, text)?;
     let known = coverage::names();
     for (mark, &hits) in &rates.hits {
         let what = if !known.contains(&mark.as_str()) {
@@ -37,14 +45,13 @@ pub(super) fn parse_rates(origin: &str, text: &str) -> Result<Rates, BadInput> {
         } else {
             continue;
         };
-        let field = format!("hits.{mark}");
-        return Err(complain(origin, text, offset_of(text, &field), &field, &what));
+        return Err(wrong_at(origin, text, &format!("hits.{mark}"), &what));
     }
     Ok(rates)
 }
 
 /// A line that says where in a file what is wrong with which field.
-pub(crate) fn complain(origin: &str, text: &str, offset: usize, field: &str, what: &str) -> BadInput {
+fn complain(origin: &str, text: &str, offset: usize, field: &str, what: &str) -> BadInput {
     let (line, column) = place(text, offset);
     let what = what.lines().collect::<Vec<_>>().join("; ");
     let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
@@ -59,7 +66,7 @@ fn place(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// The dotted path of the innermost field at a place in the text; empty where there is none, or the text is no TOML.
-pub(crate) fn field_at(text: &str, offset: usize) -> String {
+fn field_at(text: &str, offset: usize) -> String {
     let Ok(table) = DeTable::parse(text) else { return String::new() };
     let mut path = Vec::new();
     let mut table = table.into_inner();
@@ -88,7 +95,7 @@ pub(crate) fn field_at(text: &str, offset: usize) -> String {
 
 /// Where the field of this dotted path (of a list: its item of that number), or the nearest around it, stands in the text; 0 if
 /// nowhere.
-pub(crate) fn offset_of(text: &str, field: &str) -> usize {
+fn offset_of(text: &str, field: &str) -> usize {
     let Ok(table) = DeTable::parse(text) else { return 0 };
     let mut offset = 0;
     let mut table = table.into_inner();

@@ -81,9 +81,10 @@ impl<'a> Lane<'a> {
             self.ask_for_the_leader(&session, &operation.name).await;
         }
         let (ticket, kind) = (client.shared.next_ticket(), operation.primitive.kind());
+        let beside_an_earlier_one = left.is_some() && is_numbered(kind);
         let wait = match left {
             // The key of the earlier reader is in the way of writers, which would be in its own way; an earlier permit is one less.
-            Some(_) if is_numbered(kind) => Wait::Try,
+            Some(_) if beside_an_earlier_one => Wait::Try,
             Some(_) => Wait::Forever,
             None => wait(operation.patience),
         };
@@ -94,7 +95,7 @@ impl<'a> Lane<'a> {
             name: Arc::clone(&name),
             kind,
             lease,
-            how: how(operation, left.is_some() && !is_numbered(kind)),
+            how: how(operation, left.is_some() && !beside_an_earlier_one),
             limit_ms: limit(wait),
             lane: self.number(),
             in_turn: operation.primitive.is_in_turn(),
@@ -114,7 +115,7 @@ impl<'a> Lane<'a> {
             Err(why) => {
                 self.clean.1 = is_clean && why == Failure::HeldByAnother;
                 client.record(What::NotGranted { ticket, why });
-                if left.is_some() && is_numbered(kind) {
+                if beside_an_earlier_one {
                     self.sessions.close(session).await;
                 }
                 return;
@@ -125,7 +126,6 @@ impl<'a> Lane<'a> {
         let says = held.says();
         client.record(What::Granted { ticket, holding: holding.clone(), believers, says });
         let ending = self.ending(operation, is_clean, left.is_some());
-        let beside_an_earlier_one = left.is_some() && is_numbered(kind);
         if is_clean && (operation.lasts || ending == Ending::HandOver) && self.can_last() {
             self.leave_behind(&holding, operation);
         }
