@@ -3,11 +3,12 @@
 //!
 //!     cargo bench --bench locks                     # etcd 3.7.2; ETCD_BIN names another
 //!     cargo bench --bench locks -- --json FILE
-//!     cargo bench --bench locks -- uncontended      # or handoff, resign, rwlock
+//!     cargo bench --bench locks -- uncontended      # or handoff, resign, rwlock, go (Go's own locks beside ours)
 
 #![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, reason = "a bench")]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "measures real time on tokio")]
 
+mod beside_go;
 mod measure;
 
 use std::sync::{Arc, Mutex as StdMutex};
@@ -27,15 +28,18 @@ const ROUNDS: usize = 6;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
+    let arguments = Arguments::parse();
+    if let (Some(endpoint), Some(waiters)) = (&arguments.endpoint, arguments.waiters) {
+        return beside_go::wait(endpoint, waiters, arguments.shared).await;
+    }
     let server = Server::start(&ServerOptions::default()).expect("etcd starts");
     let endpoint = server.endpoint();
     let mut report = Report::default();
-    let arguments = Arguments::parse();
     if arguments.wants("uncontended") {
         uncontended(&endpoint, &mut report).await;
     }
     if arguments.wants("handoff") {
-        for contenders in [2, 8, 32] {
+        for contenders in [2, 8, 32, 128] {
             handoff(&endpoint, contenders, &mut report).await;
         }
     }
@@ -44,6 +48,9 @@ async fn main() {
     }
     if arguments.wants("rwlock") {
         read_write(&endpoint, &mut report).await;
+    }
+    if arguments.wants("go") {
+        beside_go::measure(&endpoint, &mut report).await;
     }
     report.print();
     if let Some(file) = arguments.json {
@@ -55,7 +62,7 @@ async fn main() {
 #[derive(clap::Parser)]
 struct Arguments {
     /// What to measure; all if none is named.
-    #[arg(value_parser = ["uncontended", "handoff", "resign", "rwlock"])]
+    #[arg(value_parser = ["uncontended", "handoff", "resign", "rwlock", "go"])]
     what: Vec<String>,
     /// Writes the figures to this file as JSON, too.
     #[arg(long, value_name = "FILE")]
@@ -63,6 +70,15 @@ struct Arguments {
     /// What cargo passes to every bench.
     #[arg(long, hide = true)]
     bench: bool,
+    /// Only waits in line for a lock of this server, for whoever measures that.
+    #[arg(long, hide = true)]
+    endpoint: Option<String>,
+    /// How many wait.
+    #[arg(long, hide = true)]
+    waiters: Option<usize>,
+    /// By one connection.
+    #[arg(long, hide = true)]
+    shared: bool,
 }
 
 impl Arguments {

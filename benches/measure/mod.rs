@@ -61,6 +61,18 @@ impl Report {
         self.figures.push(json!({ "what": what, "per_second": rate, "count": count }));
     }
 
+    /// A figure of ours and Go's.
+    pub(crate) fn beside(&mut self, what: &str, ours: f64, go: f64) {
+        let ratio = ours / go;
+        self.lines.push(format!("{what:<34} ours {ours:>9.1}   Go's {go:>9.1}   ours/Go's {ratio:>8.2}"));
+        self.figures.push(json!({ "what": what, "ours": ours, "go": go, "ratio": ratio }));
+    }
+
+    /// Why something is not among the figures.
+    pub(crate) fn note(&mut self, what: &str) {
+        self.lines.push(what.to_owned());
+    }
+
     pub(crate) fn print(&self) {
         println!(
             "{:<30} {:>7} {:>7} {:>7}   {:<22} {:>7} {:>7} {:>7}   {:>5}",

@@ -221,11 +221,15 @@ func readWrite(endpoint, name string, readers, writers int) {
 	})
 }
 
-// wait gets so many in line behind whoever holds the lock, each on a connection of its own or all on one, and stays.
+// wait gets so many in line behind whoever holds the lock, each on a connection of its own or all on one, when it is told `wait`;
+// `rss` asks for the memory of the process in KiB.
 func wait(endpoint, name string, waiters int, shared bool) {
 	say("ok")
 	client := connect(endpoint)
-	serve(func(_, _ string) (string, error) {
+	serve(func(word, _ string) (string, error) {
+		if word == "rss" {
+			return rssKiB(), nil
+		}
 		for i := 0; i < waiters; i++ {
 			if i > 0 && !shared {
 				client = connect(endpoint)
@@ -256,6 +260,17 @@ func cpuSeconds() float64 {
 	var usage syscall.Rusage
 	must(syscall.Getrusage(syscall.RUSAGE_SELF, &usage))
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
+}
+
+func rssKiB() string {
+	status, err := os.ReadFile("/proc/self/status")
+	must(err)
+	for _, line := range strings.Split(string(status), "\n") {
+		if strings.HasPrefix(line, "VmRSS:") {
+			return strings.Fields(line)[1]
+		}
+	}
+	return "0"
 }
 
 func connect(endpoint string) *clientv3.Client {

@@ -39,7 +39,7 @@ fn build() -> Result<PathBuf, &'static str> {
 
 /// A Go process at work; killed when dropped.
 pub(crate) struct Peer {
-    child: Child,
+    _child: Child,
     asked: ChildStdin,
     said: Lines<BufReader<ChildStdout>>,
 }
@@ -57,7 +57,7 @@ impl Peer {
             .expect("Go's side starts");
         let asked = child.stdin.take().expect("piped");
         let said = BufReader::new(child.stdout.take().expect("piped")).lines();
-        Self { child, asked, said }
+        Self { _child: child, asked, said }
     }
 
     /// Gives it a command, whose answer is the next line.
@@ -70,10 +70,5 @@ impl Peer {
     /// Cancel safe.
     pub(crate) async fn answer(&mut self) -> String {
         self.said.next_line().await.expect("text").expect("it goes on")
-    }
-
-    /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id().expect("it runs")
     }
 }
