@@ -159,7 +159,8 @@ async fn until_in_line(endpoint: &str, contenders: usize) {
 /// Takes a dead process's waiters out, whose leases would last for a minute.
 async fn clear_line(endpoint: &str, holder: &[u8]) {
     let mut client = Client::connect([endpoint], None).await.expect("etcd");
-    let below = GetOptions::new().with_prefix().with_keys_only();
+    // Not the keys alone: etcd 3.7 tells of no lease then.
+    let below = GetOptions::new().with_prefix();
     let line = client.get(format!("{WAITED_FOR}/"), Some(below)).await.expect("etcd");
     for kv in line.kvs().iter().filter(|kv| kv.key() != holder) {
         client.lease_revoke(kv.lease()).await.expect("etcd");
