@@ -13,8 +13,9 @@ use crate::{Error, Session, line};
 /// A barrier on etcd: while it is held, who waits at it waits; once it is released, all go on.
 ///
 /// The key is the name itself, as in Go's recipe (`client/v3/experimental/recipes/barrier.go`), so Go programs hold, release and
-/// wait for the same barrier. Go's hold has no lease, so a holder that dies holds for ever: [`Barrier::hold_for_good`] is that;
-/// [`Barrier::hold`] ends with the session.
+/// wait for the same barrier. But Go's own `Wait` wants to see the hold begin from the revision at which it looked, so it misses the
+/// release if anything was written to etcd in between; [`Barrier::wait`] does not, whoever holds. Go's hold has no lease, so a
+/// holder that dies holds for ever: [`Barrier::hold_for_good`] is that; [`Barrier::hold`] ends with the session.
 ///
 /// Holds are told apart by the revision that created them: who waits for one goes on when *that* one has ended, also if the
 /// barrier is held again before it has looked, and whatever became of its watch. A key beside it (`__NAME\0receipt/..`, of the

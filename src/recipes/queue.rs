@@ -13,9 +13,9 @@ use crate::{Error, Session};
 /// A queue on etcd, of any number of producers and consumers: first in, first out.
 ///
 /// Items are keys below `NAME/`, in order of the revision that wrote them, as in Go's recipe
-/// (`client/v3/experimental/recipes/queue.go`), so Go programs enqueue to and dequeue from the same queue. Two things differ.
+/// (`client/v3/experimental/recipes/queue.go`), so Go programs enqueue to and dequeue from the same queue. What differs:
 /// To Go every key that *begins* with the name is an item: it would take the items of `jobs2` from `jobs`; here the name ends
-/// with a slash. And Go names a key by the producer's clock, here it is the session's id and a number, so no two ever meet.
+/// with a slash; and Go asks etcd for the lowest revision alone, so of one batch it may take the items in any order. And Go names a key by the producer's clock, here it is the session's id and a number, so no two ever meet.
 ///
 /// **What is enqueued is enqueued once, what is dequeued is dequeued once,** whatever answers are lost: each transaction also
 /// rewrites a key of the session's (`__NAME\0receipt/..`), by which its retries are told from the first. Consumers choose by the
