@@ -5,12 +5,15 @@
 #![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "real processes in real time, on tokio")]
 
+#[path = "go/driven.rs"]
+mod driven;
 #[path = "go/peer.rs"]
 mod peer;
 
 use std::path::Path;
 use std::time::Duration;
 
+use driven::Go;
 use peer::Peer;
 use tenure::kv::{Compare, CompareOp, DeleteRange, Op, Put, Range, Txn};
 use tenure::{
@@ -73,7 +76,7 @@ impl Place {
 
     fn go_with(&self, what: &str, name: &str, rest: &[&str]) -> Go {
         let endpoint = self.server.endpoint();
-        Go(Peer::start(self.program, &[&[&*endpoint, what, name], rest].concat()))
+        Go::new(Peer::start(self.program, &[&[&*endpoint, what, name], rest].concat()))
     }
 
     async fn read(&self, range: Range) -> Vec<tenure::kv::KeyValue> {
@@ -92,40 +95,6 @@ impl Place {
             }
         };
         timeout(SOON, waited).await.expect("as many are there");
-    }
-}
-
-/// A Go process with one session.
-struct Go(Peer);
-
-impl Go {
-    /// Gives a command that waits, without waiting for its answer.
-    async fn begin(&mut self, command: &str) {
-        self.0.ask(command).await;
-    }
-
-    /// The answer's word behind `ok`.
-    async fn ends(&mut self) -> String {
-        let answer = timeout(SOON, self.0.answer()).await.expect("Go answers");
-        let word = answer.strip_prefix("ok").unwrap_or_else(|| panic!("Go says {answer}"));
-        word.trim_start().to_owned()
-    }
-
-    async fn does(&mut self, command: &str) -> String {
-        self.begin(command).await;
-        self.ends().await
-    }
-
-    async fn fails(&mut self, command: &str) -> String {
-        self.begin(command).await;
-        let answer = timeout(SOON, self.0.answer()).await.expect("Go answers");
-        answer.strip_prefix("error ").unwrap_or_else(|| panic!("Go says {answer}")).to_owned()
-    }
-
-    async fn waits(&mut self) {
-        if let Ok(answer) = timeout(GRACE, self.0.answer()).await {
-            panic!("Go did not wait: {answer}");
-        }
     }
 }
 
