@@ -169,6 +169,12 @@ pub enum Fault {
     },
     /// The NOSPACE alarm is raised: puts and grants are refused.
     NoSpace,
+    /// A client's authentication token has expired, and for so long it gets no new one: each member refuses what it asks but
+    /// renewals of leases, which etcd asks no token for, and closes each watch that it opens.
+    TokenExpiry {
+        /// The client.
+        client: Node,
+    },
 }
 
 impl Fault {
@@ -211,6 +217,7 @@ impl Fault {
             Self::LeaderChange => "leader-change",
             Self::Compact { .. } => "compact",
             Self::NoSpace => "no-space",
+            Self::TokenExpiry { .. } => "token-expiry",
         }
     }
 }
@@ -244,4 +251,5 @@ pub const NAMES: &[&str] = &[
     "leader-change",
     "compact",
     "no-space",
+    "token-expiry",
 ];

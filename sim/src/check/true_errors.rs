@@ -475,7 +475,11 @@ impl Judge<'_, '_> {
         let said = |code: Code, words: &str| {
             let mut calls = self.causes.failed_within(asked.client, asked.began.step, asked.ended.step);
             calls.any(|call| {
-                call.status.is_some_and(|status| status.code == code && status.message.contains(words))
+                call.status.is_some_and(|status| {
+                    status.code == code
+                        && status.message.contains(words)
+                        && !says_stale_token(&status.message)
+                })
             })
         };
         let true_here = match refused {
@@ -489,6 +493,11 @@ impl Judge<'_, '_> {
         };
         unless(true_here, || format!("etcd refuses it ({refused}), which etcd has no reason for"))
     }
+}
+
+/// A token that has expired is renewed, and is no reason to give up.
+fn says_stale_token(message: &str) -> bool {
+    message.contains("invalid auth token")
 }
 
 /// How long the library pauses at most between two tries, and so may give up before its time.

@@ -226,6 +226,8 @@ fn judge_raw<'a>(evidence: &'a Evidence<'_>, order: &'a Order<'a>) -> Option<Bre
                     "created" => place.created(*revision, step),
                     "progress" => place.progressed(*revision),
                     "compacted" => place.compacted(step),
+                    // Refused for want of a right, which says nothing of events.
+                    "canceled" if events.is_empty() => Ok(()),
                     _ => place.told(events, step),
                 };
                 (watch, verdict)

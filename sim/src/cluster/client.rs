@@ -64,6 +64,8 @@ pub(crate) struct ClientProcess {
     pub(crate) drift_ppm: i64,
     /// Lost answers of a thousand.
     pub(crate) answer_lost_per_mille: u32,
+    /// How many faults keep it without a token that members take.
+    pub(crate) tokens_expired: u32,
 }
 
 /// What is to be done to a client's madsim node, once the world's state is not locked any more.

@@ -158,6 +158,11 @@ impl Core {
                     add(&mut process.answer_lost_per_mille, *per_mille, on);
                 }
             }
+            Fault::TokenExpiry { client: Node::Client(client) } => {
+                if let Some(process) = self.clients.get_mut(*client as usize) {
+                    add(&mut process.tokens_expired, 1, on);
+                }
+            }
             Fault::ClockDrift { node, .. } => self.settle_drift(*node),
             Fault::SlowCommit { node, .. } => {
                 let slow_ns = self.faults.slow_disk_ms(*node) * MS;

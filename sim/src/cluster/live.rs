@@ -102,6 +102,7 @@ impl World {
                 clock: Clock::new(0, 0),
                 drift_ppm: 0,
                 answer_lost_per_mille: 0,
+                tokens_expired: 0,
             });
             core.begin_life(client);
         }

@@ -12,7 +12,7 @@ use super::event::{Incoming, Local};
 use super::member::Member;
 use super::peer::{Payload, Proposal, WriteOutcome};
 use super::reads::Confirm;
-use super::wire::{no_leader, not_for_learners, timed_out};
+use super::wire::{invalid_token, no_leader, not_for_learners, timed_out};
 use crate::history::What;
 
 impl Core {
@@ -28,6 +28,9 @@ impl Core {
         }
         if let Err(status) = self.members[me].store.check(request) {
             return self.answer(me, asker, Err(status));
+        }
+        if self.clients[asker.client].tokens_expired > 0 && needs_token(request) {
+            return self.answer(me, asker, Err(invalid_token()));
         }
         if let Some(refused) = self.exceeds_quota(me, request) {
             return self.answer(me, asker, Err(refused));
@@ -191,6 +194,11 @@ fn learner_serves(request: &Request) -> bool {
         Request::Range(range) => range.serializable,
         _ => false,
     }
+}
+
+/// What etcd asks a token for: reads, and whatever goes through raft (`AuthInfoFromCtx` in `v3_server.go`). Not renewals.
+fn needs_token(request: &Request) -> bool {
+    matches!(request, Request::Range(_)) || is_write(request) || matches!(request, Request::Txn(_))
 }
 
 impl Member {

@@ -13,7 +13,7 @@ use super::config::Planted;
 use super::core::{Core, Held, MS};
 use super::event::{Event, Local};
 use super::links::Passage;
-use super::wire::{no_leader, not_for_learners, unavailable};
+use super::wire::{INVALID_TOKEN, no_leader, not_for_learners, unavailable};
 use crate::history::What;
 use crate::node::Node;
 use crate::store::WatchId;
@@ -121,6 +121,16 @@ impl Core {
         }
         if member.is_learner() {
             return self.end_stream(id, not_for_learners());
+        }
+        if self.clients[watch.client].tokens_expired > 0 {
+            let refused = WatchResponse {
+                header: member.header(),
+                created: true,
+                canceled: true,
+                cancel_reason: INVALID_TOKEN.to_owned(),
+                ..WatchResponse::default()
+            };
+            return self.send_to_client(id, Ok(refused));
         }
         let mut request = WatchRequest::clone(&watch.request);
         if request.start_revision > 0 && self.config.planted == Some(Planted::WatchSkipsAtResume) {

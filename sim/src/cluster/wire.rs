@@ -140,6 +140,14 @@ pub(crate) fn not_for_learners() -> Status {
     unavailable("etcdserver: rpc not supported for learner", true)
 }
 
+/// `ErrGRPCInvalidAuthToken`
+pub(crate) fn invalid_token() -> Status {
+    Status { code: Code::Unauthenticated, message: INVALID_TOKEN.to_owned(), sent: true }
+}
+
+/// The words of [`invalid_token`]; a watch is cancelled with them too (`isWatchPermitted` in `api/v3rpc/watch.go`).
+pub(crate) const INVALID_TOKEN: &str = "etcdserver: invalid auth token";
+
 /// raft's `ErrProposalDropped`, which etcd has no code of its own for.
 pub(crate) fn proposal_dropped() -> Status {
     Status { code: Code::Unknown, message: "raft proposal dropped".to_owned(), sent: true }

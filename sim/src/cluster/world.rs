@@ -120,6 +120,7 @@ impl World {
                 clock: Clock::new(config.clock_offset_ms * 1_000_000, config.drift_ppm),
                 drift_ppm: config.drift_ppm,
                 answer_lost_per_mille: 0,
+                tokens_expired: 0,
             })
         });
         let world = self.clone();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use linkme::distributed_slice;
+use tenure::Code;
 
 use super::{MARKS, Mark};
 use crate::check::Evidence;
@@ -48,6 +49,17 @@ fn any(evidence: &Evidence<'_>, is: impl Fn(&What) -> bool) -> bool {
 static LOST_TAIL: Mark = Mark {
     name: "a member lost the tail of its log with its power",
     seen: |evidence| any(evidence, |what| matches!(what, What::LostTail { entries: 1.. })),
+};
+
+#[distributed_slice(MARKS)]
+static EXPIRED_TOKEN: Mark = Mark {
+    name: "a request was refused for a token that had expired",
+    seen: |evidence| {
+        any(
+            evidence,
+            |what| matches!(what, What::Answered { outcome: Err(status), .. } if status.code == Code::Unauthenticated),
+        )
+    },
 };
 
 #[distributed_slice(MARKS)]

@@ -97,8 +97,9 @@ impl Targets<'_> {
             },
             "leader-change" => Fault::LeaderChange,
             "compact" => Fault::Compact { keep: skewed(self.rng, [0, 50]) },
+            "no-space" => Fault::NoSpace,
             // The names are checked when a scenario is read; this is the last of them.
-            _ => Fault::NoSpace,
+            _ => Fault::TokenExpiry { client: self.client() },
         }
     }
 

@@ -326,6 +326,7 @@ pub(super) fn details(fault: &crate::fault::Fault) -> String {
         }
         Fault::WatchLag { node, max_ms } => format!("of up to {max_ms} ms at {node}"),
         Fault::Compact { keep } => format!("keeping {keep} revisions"),
+        Fault::TokenExpiry { client } => format!("of {client}"),
         Fault::LeaderChange | Fault::NoSpace => String::new(),
     }
 }

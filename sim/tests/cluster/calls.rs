@@ -130,6 +130,26 @@ fn a_doubled_request_is_applied_twice_and_answered_once() {
 }
 
 #[test]
+fn a_client_whose_token_has_expired_is_refused_all_but_renewals() {
+    simulate(2, ClusterConfig::default(), |world| async move {
+        let env = client(&world).await;
+        let Ok(Response::LeaseGrant { grant, .. }) =
+            ask(&env, 0, Request::LeaseGrant { id: 0, ttl_s: 5 }, SECOND).await.unwrap()
+        else {
+            panic!("a lease is granted")
+        };
+        let expiry = Fault::TokenExpiry { client: Node::Client(0) };
+        world.inject(0, &expiry);
+        for refused in [Request::Range(Range::key("k")), Request::LeaseRevoke { id: grant.id }] {
+            assert_eq!(ask(&env, 0, refused, SECOND).await.unwrap().unwrap_err().code, Code::Unauthenticated);
+        }
+        ask(&env, 0, Request::LeaseKeepAlive { id: grant.id }, SECOND).await.unwrap().unwrap();
+        world.heal(0, &expiry);
+        ask(&env, 0, Request::LeaseRevoke { id: grant.id }, SECOND).await.unwrap().unwrap();
+    });
+}
+
+#[test]
 fn the_no_space_alarm_refuses_puts_while_it_is_on() {
     simulate(2, ClusterConfig::default(), |world| async move {
         let env = client(&world).await;
