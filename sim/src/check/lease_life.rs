@@ -1,9 +1,7 @@
 //! `lease-life`: the cluster lets no lease run out before its time to live has passed since a client sent the last grant or
 //! renewal of it that was answered. Its holder counts from that moment, so whatever it believes rests on this.
 //!
-//! etcd keeps this but for two cases. The one is told in `robbed`, and excused. The other takes much bad luck: an old leader that is cut off goes on to renew, for an election
-//! timeout or so, by itself (since 3.4.34 and 3.5.16, and before 3.4.31 and 3.5.13), and a renewal that had reached the new
-//! leader shortly before replaces the longer time that this one gave every lease. A breach of that kind is etcd's.
+//! etcd keeps this but for the two cases that `robbed` tells of, and excuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +14,9 @@ use crate::history::What;
 #[derive(Clone, Copy)]
 pub(super) struct Renewed {
     pub(super) sent_ns: u64,
+    /// The steps at which it was sent and answered.
+    pub(super) sent: usize,
+    pub(super) answered: usize,
     ttl_s: i64,
 }
 
@@ -57,7 +58,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
 pub(super) fn renewals(evidence: &Evidence<'_>) -> BTreeMap<i64, Vec<Renewed>> {
     let steps = &evidence.history.steps;
     let mut renewals: BTreeMap<i64, Vec<Renewed>> = BTreeMap::new();
-    for step in steps {
+    for (answered, step) in steps.iter().enumerate() {
         let What::Answered { call, outcome: Ok(response) } = &step.what else { continue };
         let (lease, ttl_s) = match **response {
             Response::LeaseGrant { grant, .. } => (Some(grant.id), grant.ttl_s),
@@ -73,7 +74,8 @@ pub(super) fn renewals(evidence: &Evidence<'_>) -> BTreeMap<i64, Vec<Renewed>> {
             _ => None,
         });
         if let Some(lease) = lease {
-            renewals.entry(lease).or_default().push(Renewed { sent_ns: steps[sent].at_ns, ttl_s });
+            let sent_ns = steps[sent].at_ns;
+            renewals.entry(lease).or_default().push(Renewed { sent_ns, sent, answered, ttl_s });
         }
     }
     renewals

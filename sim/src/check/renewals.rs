@@ -17,8 +17,9 @@ use crate::history::{Deed, DeedEnd, Failure, SessionEnd};
 const SLACK_NS: u64 = 50_000_000;
 /// The library's longest pause between two tries.
 const LONGEST_PAUSE_NS: u64 = 500_000_000;
-/// Where all members refuse, the library goes round them after 20 ms, 40 ms and so on: no more often than so in a second.
-const MOST_ROUNDS_A_SECOND: usize = 12;
+/// Where all members refuse, a call goes round them after 20 ms, 40 ms and so on: five times in the half second that it has
+/// at least. A second touches three calls.
+const MOST_ROUNDS_A_SECOND: usize = 15;
 const SECOND_NS: u64 = 1_000_000_000;
 /// What a holder does before it listens again: it prepares a write.
 const HEARS_WITHIN_NS: u64 = 300_000_000;

@@ -12,6 +12,8 @@ use crate::node::Node;
 use crate::workload::program::{OperatorAct, PERMITS};
 
 const MILLISECOND: u64 = 1_000_000;
+/// What is added to a lease's number for the call that renews it.
+const RENEWAL: u64 = 1 << 32;
 
 /// A history in the making. Each step is a millisecond after the one before.
 pub(super) struct Script {
@@ -145,12 +147,21 @@ impl Script {
 
     /// A lease is granted to a client that has just asked for it.
     pub(super) fn granted_lease(&mut self, client: u32, id: i64, ttl_s: i64) {
-        let call = id.unsigned_abs();
-        let request = Arc::new(Request::LeaseGrant { id: 0, ttl_s });
-        self.record(Node::Client(client), What::Sent { call, member: 0, request });
         let grant = LeaseGrant { id, ttl_s };
-        let outcome = Ok(Arc::new(Response::LeaseGrant { grant, header: Header::default() }));
-        self.record(Node::Client(client), What::Answered { call, outcome });
+        let response = Response::LeaseGrant { grant, header: Header::default() };
+        self.answered(client, id.unsigned_abs(), Request::LeaseGrant { id: 0, ttl_s }, response);
+    }
+
+    /// A client's lease, renewed: once for each lease.
+    pub(super) fn renewed_lease(&mut self, client: u32, id: i64, ttl_s: i64) {
+        let response = Response::LeaseKeepAlive { header: Header::default(), ttl_s };
+        self.answered(client, RENEWAL + id.unsigned_abs(), Request::LeaseKeepAlive { id }, response);
+    }
+
+    fn answered(&mut self, client: u32, call: u64, request: Request, response: Response) {
+        let request = Arc::new(request);
+        self.record(Node::Client(client), What::Sent { call, member: 0, request });
+        self.record(Node::Client(client), What::Answered { call, outcome: Ok(Arc::new(response)) });
     }
 
     pub(super) fn crash(&mut self, client: u32) {

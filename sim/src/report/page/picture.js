@@ -273,7 +273,9 @@ class Picture {
       pen.lineWidth = 2;
       pen.strokeRect(from, top + 1, Math.max(to - from, 3), bottom - top - 2);
       pen.lineWidth = 1;
-      this.write(pen, "two believe at once", from, bottom - 8, Math.max(to - from, 110), this.colors.bad);
+      // Beside a mark that is narrower than its words; before it where the picture ends.
+      const text = "two believe at once", room = pen.measureText(text).width + 6;
+      this.write(pen, text, from + room > this.width ? from - room : from, bottom - 8, Math.max(to - from, room), this.colors.bad);
     }
   }
 
