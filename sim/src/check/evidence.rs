@@ -17,6 +17,7 @@ use super::robbed::{Robbed, robbed};
 use super::silent::Silent;
 use crate::history::{Deed, DeedEnd, History, Holding, Kind, What};
 use crate::node::Node;
+use crate::workload::operator;
 
 /// The times within which `progress` and `no-residue` expect things to happen.
 #[derive(Clone, Copy, Debug)]
@@ -197,6 +198,8 @@ pub struct Evidence<'a> {
     pub deeds: Vec<DeedLife<'a>>,
     /// Every key's incarnations by line, oldest first.
     pub keys: BTreeMap<Vec<u8>, Vec<KeyLife>>,
+    /// What an operator put into lines by hand: these stand for nobody.
+    pub foreign: BTreeMap<Vec<u8>, Vec<KeyLife>>,
     /// Every call by its number.
     pub calls: BTreeMap<u64, Call>,
     /// What clients asked of etcd itself, and what their watches told.
@@ -241,6 +244,7 @@ impl<'a> Evidence<'a> {
             sessions: BTreeMap::new(),
             deeds: Vec::new(),
             keys: BTreeMap::new(),
+            foreign: BTreeMap::new(),
             calls: BTreeMap::new(),
             plain: Plain::default(),
             pauses: Vec::new(),
@@ -417,7 +421,10 @@ impl<'a> Evidence<'a> {
             }
         }
         for Event { kind, kv, .. } in events {
-            let lives = self.keys.entry(line_of(&kv.key).to_vec()).or_default();
+            let line = line_of(&kv.key);
+            let is_foreign = kv.key.get(line.len() + 1..) == Some(operator::FOREIGN);
+            let lines = if is_foreign { &mut self.foreign } else { &mut self.keys };
+            let lives = lines.entry(line.to_vec()).or_default();
             match kind {
                 EventKind::Put if kv.create_revision == kv.mod_revision => lives.push(KeyLife {
                     key: kv.key.clone(),

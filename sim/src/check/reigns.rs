@@ -8,7 +8,7 @@ use super::Evidence;
 use super::evidence::{Moment, line_of};
 use crate::history::{History, SeenLeader, What};
 
-/// Who leads: create and mod revision of the first key; `None` if nobody does.
+/// Who leads: create and mod revision of the first key, be it a candidate's or a foreign one; `None` if there is none.
 pub(super) type State = Option<(i64, i64)>;
 
 /// The states of one line, each with the step that began it; at first nobody leads.

@@ -308,8 +308,13 @@ impl Success<'_, '_> {
                 // The present state comes first; what went before it is past.
                 let first = first?;
                 let reigns = self.evidence.reigns().get(name.as_bytes())?;
+                let foreign = self.evidence.foreign.get(name.as_bytes()).map_or(&[][..], Vec::as_slice);
                 let missed = reigns.iter().find_map(|&(step, state)| {
-                    let (_, modified) = state?;
+                    let (created, modified) = state?;
+                    // What stands for nobody is told as an error.
+                    if foreign.iter().any(|life| life.create_revision == created) {
+                        return None;
+                    }
                     let at_ns = self.evidence.history.steps[step].at_ns;
                     let by_ns = at_ns + self.soon_ns;
                     let concerns = step > settled && step > first.step && by_ns < until_ns;

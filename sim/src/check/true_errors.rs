@@ -244,7 +244,8 @@ impl Judge<'_, '_> {
     /// A key below the name that no contender makes.
     fn foreign_key(self, name: &str, key: &str, asked: Asked) -> Verdict {
         let below = format!("{name}/");
-        let mut foreign = self.evidence.keys.values().flatten().filter(|life| {
+        let keys = self.evidence.keys.values().chain(self.evidence.foreign.values());
+        let mut foreign = keys.flatten().filter(|life| {
             life.key.starts_with(below.as_bytes())
                 && Shown(&life.key).to_string() == key
                 && life.created.step < asked.ended.step

@@ -193,6 +193,15 @@ static PLACE_TAKEN: Mark = Mark {
 };
 
 #[distributed_slice(MARKS)]
+static FOREIGN: Mark = Mark {
+    name: "a contender was refused for a key that is no contender's",
+    seen: |evidence| {
+        let steps = &evidence.history.steps;
+        steps.iter().any(|step| matches!(step.what, What::NotGranted { why: Failure::ForeignKey { .. }, .. }))
+    },
+};
+
+#[distributed_slice(MARKS)]
 static IN_USE: Mark = Mark {
     name: "two programs of one session wanted the same lock",
     seen: |evidence| {

@@ -37,6 +37,9 @@ pub(super) const LONGEST_MEMBER_PAUSE_OF_TTL: u64 = 60;
 /// Requests of an operator end within this time.
 const OPERATOR_WAITS: Duration = Duration::from_secs(2);
 
+/// How often a healthy cluster is asked to clear an alarm.
+const ALARM_TRIES: u32 = 10;
+
 /// Does faults to a cluster and its clients.
 pub(super) struct Faults<'a> {
     pub(super) cluster: &'a mut Cluster,
@@ -50,6 +53,8 @@ pub(super) struct Faults<'a> {
     cuts: BTreeMap<(usize, usize), u32>,
     /// The links that come and go, by the fault's place: how long each state lasts, and when it changes next.
     flapping: BTreeMap<usize, Flapping>,
+    /// Whether the alarm for want of space may stand, though no fault asks for it.
+    alarm_in_doubt: bool,
     members: usize,
 }
 
@@ -82,6 +87,7 @@ impl<'a> Faults<'a> {
             pauses: BTreeMap::new(),
             cuts: BTreeMap::new(),
             flapping: BTreeMap::new(),
+            alarm_in_doubt: false,
             members,
         })
     }
@@ -147,6 +153,21 @@ impl<'a> Faults<'a> {
             _ => {}
         }
         self.tell(What::FaultEnds { index });
+        Ok(())
+    }
+
+    /// Every fault has ended: waits until the cluster is whole, and nothing of them is left.
+    pub(super) fn calm(&mut self) -> Result<(), RealError> {
+        self.cluster.wait_healthy()?;
+        let mut tries = 0;
+        while std::mem::take(&mut self.alarm_in_doubt) {
+            if tries == ALARM_TRIES {
+                let reason = "the alarm for want of space could not be cleared".to_owned();
+                return Err(RealError::NotHealthy { reason, log: String::new() });
+            }
+            tries += 1;
+            self.alarm(AlarmAction::Deactivate);
+        }
         Ok(())
     }
 
@@ -280,21 +301,29 @@ impl<'a> Faults<'a> {
 
     fn alarm(&mut self, action: AlarmAction) {
         let endpoints = self.cluster.endpoints();
-        self.operator("raise or clear the alarm", async move {
+        let done = self.operator("raise or clear the alarm", async move {
             let mut client = Client::connect(endpoints, None).await?;
             client.alarm(action, AlarmType::Nospace, None).await.map(|_| ())
         });
+        // An answer that is lost leaves it open which way it stands.
+        self.alarm_in_doubt |= !done;
     }
 
-    /// An operator's request; that it fails is a thing to know, no more.
-    fn operator(&mut self, what: &str, request: impl Future<Output = Result<(), etcd_client::Error>>) {
+    /// An operator's request, and whether it was done; that it failed is told, too.
+    fn operator(
+        &mut self,
+        what: &str,
+        request: impl Future<Output = Result<(), etcd_client::Error>>,
+    ) -> bool {
         #[allow(clippy::disallowed_methods, reason = "an operator's patience is real time")]
         let done = self.tokio.block_on(async { tokio::time::timeout(OPERATOR_WAITS, request).await });
-        match done {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.note(format!("the operator could not {what}: {error}")),
-            Err(_) => self.note(format!("the operator could not {what}: no answer in time")),
-        }
+        let why = match done {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        self.note(format!("the operator could not {what}: {why}"));
+        false
     }
 
     fn note(&self, words: String) {

@@ -190,7 +190,7 @@ fn play(
     for (index, fault) in std::mem::take(&mut open) {
         faults.end(index, fault)?;
     }
-    faults.cluster.wait_healthy()?;
+    faults.calm()?;
     let _ = items.send(Item::of_round(epoch.elapsed_ns(), Node::World, What::Calm));
     wait(&mut faults, plan.duration_ms * MS);
     let end = What::Note("the run ends".into());

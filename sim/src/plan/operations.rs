@@ -158,11 +158,12 @@ fn hold(workload: &WorkloadSpec, primitive: PrimitiveKind, rng: &mut ChaCha8Rng)
     }
     if likely(rng, workload.habit("operator")) {
         deeds.push(DeedKind::Operator {
-            act: match within(rng, [0, 5]) {
+            act: match within(rng, [0, 7]) {
                 0 | 1 => OperatorAct::DeleteHolder,
                 2 => OperatorAct::RevokeHolder,
                 3 | 4 => OperatorAct::DeleteNext,
-                _ => OperatorAct::RevokeNext,
+                5 => OperatorAct::RevokeNext,
+                _ => OperatorAct::PutForeign,
             },
         });
     }

@@ -256,6 +256,9 @@ fn begins(deed: &Deed) -> String {
             OperatorAct::RevokeNext => {
                 format!("an operator revokes the lease of who waits for {}", held(holding))
             }
+            OperatorAct::PutForeign => {
+                format!("an operator puts a key of no contender into the line of {}", held(holding))
+            }
         },
     }
 }

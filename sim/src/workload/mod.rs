@@ -7,7 +7,7 @@ mod hold;
 mod lane;
 mod library;
 mod observer;
-mod operator;
+pub(crate) mod operator;
 pub mod plain;
 pub mod primitive;
 pub mod program;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tenure::Runtime;
-use tenure::kv::{DeleteRange, KeyValue, Range, Request, Response, SortOrder, SortTarget};
+use tenure::kv::{DeleteRange, KeyValue, Put, Range, Request, Response, SortOrder, SortTarget};
 
 use super::client::Client;
 use super::primitive::Held;
@@ -14,8 +14,15 @@ use crate::history::{Deed, DeedEnd, Holding};
 /// How long an operator waits for etcd.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The last part of a key that an operator puts into a line: no contender's ends so.
+pub(crate) const FOREIGN: &[u8] = b"by-hand";
+/// How long it stays there, unless its deletion is lost: then its lease ends it.
+const FOREIGN_FOR_MS: u64 = 200;
+const FOREIGN_TTL_S: i64 = 2;
+
 pub(super) async fn interfere(client: &Client<'_>, holding: &Holding, held: &dyn Held, act: OperatorAct) {
     let (revokes, request) = match act {
+        OperatorAct::PutForeign => return put_foreign(client, holding).await,
         OperatorAct::DeleteHolder => {
             let Some(key) = held.says().key else { return };
             (None, Request::Delete(DeleteRange::key(key)))
@@ -30,23 +37,50 @@ pub(super) async fn interfere(client: &Client<'_>, holding: &Holding, held: &dyn
             }
         }
     };
-    let etcd = &client.etcd;
-    let asked = async {
+    by_hand(client, holding, act, revokes, async {
         // What came of it is in the history.
-        let _ = etcd.call(request, etcd.now() + PATIENCE).await;
+        let _ = ask(client, request).await;
+    })
+    .await;
+}
+
+/// By a lease that nobody renews: a put that is applied late finds it gone, and nothing is left.
+async fn put_foreign(client: &Client<'_>, holding: &Holding) {
+    let key = [holding.name.as_bytes(), b"/", FOREIGN].concat();
+    by_hand(client, holding, OperatorAct::PutForeign, None, async {
+        let wanted = Request::LeaseGrant { id: 0, ttl_s: FOREIGN_TTL_S };
+        let Some(Response::LeaseGrant { grant, .. }) = ask(client, wanted).await else { return };
+        ask(client, Request::Put(Put::new(&*key, "").lease(grant.id))).await;
+        client.sleep_ms(FOREIGN_FOR_MS).await;
+        ask(client, Request::Delete(DeleteRange::key(key))).await;
+    })
+    .await;
+}
+
+async fn by_hand(
+    client: &Client<'_>,
+    holding: &Holding,
+    act: OperatorAct,
+    revokes: Option<i64>,
+    work: impl Future<Output = ()>,
+) {
+    let deed = Deed::Operator { holding: holding.clone(), act, revokes };
+    let done = async {
+        work.await;
         Ok(())
     };
-    let deed = Deed::Operator { holding: holding.clone(), act, revokes };
-    let _ = client.does(deed, asked, |()| DeedEnd::Done).await;
+    let _ = client.does(deed, done, |()| DeedEnd::Done).await;
+}
+
+async fn ask(client: &Client<'_>, request: Request) -> Option<Response> {
+    let etcd = &client.etcd;
+    etcd.call(request, etcd.now() + PATIENCE).await.ok()
 }
 
 /// The oldest contender after the holder that is another session's.
 async fn next_in_line(client: &Client<'_>, holding: &Holding) -> Option<KeyValue> {
     let prefix = format!("{}/", holding.name);
     let line = Range::prefix(prefix).sorted(SortTarget::Create, SortOrder::Ascend);
-    let etcd = &client.etcd;
-    let Response::Range(read) = etcd.call(Request::Range(line), etcd.now() + PATIENCE).await.ok()? else {
-        return None;
-    };
+    let Some(Response::Range(read)) = ask(client, Request::Range(line)).await else { return None };
     read.kvs.into_iter().find(|kv| kv.create_revision > holding.token && kv.lease != holding.lease)
 }

@@ -156,6 +156,8 @@ pub enum OperatorAct {
     DeleteNext,
     /// Has the lease of the next in line revoked.
     RevokeNext,
+    /// Puts a key into the line that is no contender's, and takes it out again soon after.
+    PutForeign,
 }
 
 /// How a tenure is ended by its holder.
