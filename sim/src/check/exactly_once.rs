@@ -78,8 +78,10 @@ impl<'a> Judge<'_, 'a> {
 
     /// What its producer was told to be enqueued was added.
     fn enqueued(&self) -> Option<Breach> {
-        let added: BTreeMap<&str, usize> =
-            self.items.all.iter().map(|item| (item.value.as_str(), item.added.step)).collect();
+        let mut added: BTreeMap<&str, usize> = BTreeMap::new();
+        for item in &self.items.all {
+            added.entry(item.value.as_str()).or_insert(item.added.step);
+        }
         of_queues(self.evidence).find_map(|(deed, queue, what)| {
             let (RecipeDeed::Enqueue { items, .. }, Some((ended, DeedEnd::Done))) = (what, deed.ended) else {
                 return None;
