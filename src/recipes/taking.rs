@@ -83,11 +83,17 @@ impl Items {
     pub(crate) async fn dequeue(&self, max: usize, waits: bool) -> Result<Vec<Vec<u8>>, Error> {
         let mut turn = self.turn.lock().await;
         let Turn { taking, taken } = &mut *turn;
+        let mut is_anothers = taking.is_some();
         loop {
             if let Some(under_way) = taking {
                 let got = under_way.await;
                 *taking = None;
-                taken.extend(got?);
+                match got {
+                    // Nothing was taken, and what stood against it may be long over: this consumer asks for itself.
+                    Err(Error::Refused(_)) if is_anothers => {}
+                    got => taken.extend(got?),
+                }
+                is_anothers = false;
             }
             if !taken.is_empty() {
                 let count = taken.len().min(max);

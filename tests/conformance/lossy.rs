@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tenure::kv::{LeaseGrant, Op, Range, RangeResponse, Request, Txn, TxnResponse, WatchRequest};
-use tenure::{Backend, CallError, Etcd, Instant, Runtime, WatchStream};
+use tenure::{Backend, CallError, Etcd, Instant, Refusal, Runtime, WatchStream};
 
 use crate::cx::Cx;
 
@@ -22,6 +22,8 @@ pub(crate) enum Fate {
     Late,
     /// As `Late`, and its sender waits.
     Stuck,
+    /// It is refused for want of space, and its sender waits for that a little.
+    RefusedLate,
 }
 
 /// The backend. Transactions that write meet the fates that were given, in order; then all are answered.
@@ -88,6 +90,11 @@ impl Backend for Lossy {
         match fate.unwrap_or(Fate::Answered) {
             Fate::Answered => self.etcd.txn(txn, deadline),
             Fate::AnswerLost => self.etcd.txn(txn, deadline).map(move |_| lost()).boxed(),
+            Fate::RefusedLate => {
+                let refused = || Err(CallError::Refused(Refusal::NoSpace));
+                let then = self.etcd.now() + Duration::from_millis(200);
+                self.etcd.sleep_until(then).map(move |()| refused()).boxed()
+            }
             late => {
                 self.under_way.lock().expect("no panic").push(txn);
                 let wait = if late == Fate::Stuck { deadline } else { self.etcd.now() };

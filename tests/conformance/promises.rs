@@ -167,6 +167,7 @@ macro_rules! for_each_promise {
                 an_enqueue_whose_answer_was_lost_is_one_item => "",
                 a_dequeue_whose_answer_was_lost_gives_its_item => "",
                 a_dequeue_given_up_half_way_leaves_its_item_to_the_next => "",
+                what_stood_against_a_dequeue_given_up_is_not_told_to_the_next => "",
                 a_claimed_item_is_nobody_elses_until_it_is_given_back => "",
                 a_consumers_crash_gives_its_item_back => "",
                 who_acknowledges_what_is_no_longer_claimed_is_told => "",

@@ -187,6 +187,15 @@ pub(crate) async fn a_dequeue_given_up_half_way_leaves_its_item_to_the_next(cx: 
     assert_eq!(dequeue(&cx, &queue).await, "two");
 }
 
+pub(crate) async fn what_stood_against_a_dequeue_given_up_is_not_told_to_the_next(cx: Cx) {
+    let (lossy, queue) = lossy(&cx).await;
+    queue.enqueue("one").await.expect("etcd");
+    lossy.next([Fate::RefusedLate]);
+    let given_up = queue.dequeue_timeout(Duration::from_millis(100)).await;
+    assert_eq!(given_up, Err(Error::Timeout));
+    assert_eq!(dequeue(&cx, &queue).await, "one");
+}
+
 pub(crate) async fn a_claimed_item_is_nobody_elses_until_it_is_given_back(cx: Cx) {
     let (one, other) = (queue_of_its_own(&cx).await, queue_of_its_own(&cx).await);
     one.enqueue_all(["a", "b", "c"]).await.expect("etcd");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tenure::kv::{Event, EventKind, Request};
 
 use super::causes::Causes;
+use super::items::Items;
 use super::lateness::Lateness;
 use super::order::Order;
 use super::plain::Plain;
@@ -174,6 +175,8 @@ pub struct PlannedLane {
     pub asks: usize,
     /// How many operations on etcd itself.
     pub operations: usize,
+    /// How many operations of recipes.
+    pub recipes: usize,
 }
 
 /// What a history says, indexed.
@@ -221,6 +224,7 @@ pub struct Evidence<'a> {
     causes: OnceCell<Causes<'a>>,
     reigns: OnceCell<BTreeMap<Vec<u8>, Reigns>>,
     registers: OnceCell<Registers>,
+    items: OnceCell<Items<'a>>,
     lateness: Lateness,
     pub(super) silent: Silent,
 }
@@ -257,6 +261,7 @@ impl<'a> Evidence<'a> {
             causes: OnceCell::new(),
             reigns: OnceCell::new(),
             registers: OnceCell::new(),
+            items: OnceCell::new(),
             lateness: Lateness::default(),
             silent: Silent::default(),
         };
@@ -458,6 +463,11 @@ impl<'a> Evidence<'a> {
     /// What clients did to each register.
     pub(super) fn registers(&self) -> &Registers {
         self.registers.get_or_init(|| Registers::of(self))
+    }
+
+    /// The items of queues.
+    pub(crate) fn items(&self) -> &Items<'a> {
+        self.items.get_or_init(|| Items::of(self))
     }
 
     /// Who led when, by line.

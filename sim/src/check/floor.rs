@@ -1,11 +1,11 @@
 //! `floor`: a run that shows nothing is no green run. Once calm, every program of the plan that has not come to its end
-//! brings one ask to an end at least (of etcd itself: one operation to its answer), or leaves one out because another
+//! brings one ask to an end at least (of etcd itself: one operation to its answer; of a recipe: one use), or leaves one out because another
 //! program of its session stands in that election; and something is granted.
 
 use std::collections::BTreeSet;
 
 use super::{Breach, Evidence, PlannedLane};
-use crate::history::CallEnd;
+use crate::history::{CallEnd, Deed, DeedEnd, Failure};
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     let calm = evidence.calm?;
@@ -32,10 +32,14 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         })
         .map(|operation| operation.client)
         .collect();
+    let used = used_recipes(evidence, calm.step);
     let idle = evidence.planned.lanes.iter().find(|lane| {
         let asks = lane.asks > 0 && !went_on.contains(&(lane.client, lane.lane));
         let operations = lane.operations > 0 && !answered.contains(&lane.client);
-        (asks || operations) && !evidence.outside.contains(&lane.client) && !is_at_its_end(evidence, lane)
+        let recipes = lane.recipes > 0 && !used.contains(&(lane.client, lane.lane));
+        (asks || operations || recipes)
+            && !evidence.outside.contains(&lane.client)
+            && !is_at_its_end(evidence, lane)
     });
     let detail = match idle {
         Some(lane) => format!("program {} of c{} came to nothing once calm", lane.lane, lane.client),
@@ -54,26 +58,53 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     Some(Breach { step: evidence.history.steps.len() - 1, detail })
 }
 
+/// The programs that used a recipe after this step with success, or that wait there for others.
+fn used_recipes(evidence: &Evidence<'_>, calm: usize) -> BTreeSet<(u32, u32)> {
+    let deeds = evidence.deeds.iter().filter_map(|deed| {
+        let Deed::Recipe { place: (lane, _), what, .. } = deed.what else { return None };
+        let used = match deed.ended {
+            Some((ended, DeedEnd::Failed(why))) => ended.step > calm && may_come(why),
+            Some((ended, _)) => ended.step > calm,
+            None => what.waits_for_others(),
+        };
+        used.then_some((deed.client, *lane))
+    });
+    deeds.collect()
+}
+
+/// What is no failure: nothing was there in time.
+fn may_come(why: &Failure) -> bool {
+    matches!(why, Failure::Timeout | Failure::Cancelled)
+}
+
 /// Whether a program has nothing left to do: each crash may have cost it one operation.
 fn is_at_its_end(evidence: &Evidence<'_>, lane: &PlannedLane) -> bool {
     let crashes = evidence.causes().crashes.iter().filter(|(client, _)| *client == lane.client).count();
     let asks = evidence.asks.iter().filter(|ask| (ask.client, ask.lane) == (lane.client, lane.lane)).count();
     let passed = evidence.passed_over.iter().filter(|one| (one.0, one.1) == (lane.client, lane.lane)).count();
     let operations = evidence.plain.operations.values().filter(|one| one.client == lane.client).count();
-    asks + passed + crashes >= lane.asks && operations + crashes >= lane.operations
+    let recipes = evidence.deeds.iter().filter_map(|deed| match deed.what {
+        Deed::Recipe { place: (one, operation), .. } if (deed.client, *one) == (lane.client, lane.lane) => {
+            Some(*operation as usize + 1)
+        }
+        _ => None,
+    });
+    asks + passed + crashes >= lane.asks
+        && operations + crashes >= lane.operations
+        && recipes.max().unwrap_or(0) + crashes >= lane.recipes
 }
 
 #[cfg(test)]
 mod tests {
     use crate::check::script::Script;
     use crate::check::{Planned, PlannedLane};
-    use crate::history::What;
+    use crate::history::{Deed, DeedEnd, Failure, RecipeDeed, RecipeEnd, What};
     use crate::node::Node;
 
     const SECOND: u64 = 1_000_000_000;
 
     fn planned(asks: usize) -> Planned {
-        Planned { lanes: vec![PlannedLane { client: 0, lane: 0, asks, operations: 0 }] }
+        Planned { lanes: vec![PlannedLane { client: 0, lane: 0, asks, operations: 0, recipes: 0 }] }
     }
 
     #[test]
@@ -96,11 +127,33 @@ mod tests {
         script.calm();
         script.grant(0, "a", 0x10);
         script.wait(20 * SECOND);
-        let lane = |lane: u32| PlannedLane { client: 0, lane, asks: 3, operations: 0 };
+        let lane = |lane: u32| PlannedLane { client: 0, lane, asks: 3, operations: 0, recipes: 0 };
         let planned = || Planned { lanes: vec![lane(0), lane(1)] };
         assert!(script.breach_of_plan("floor", planned()).expect("idle").detail.contains("program 1 of c0"));
         script.record(Node::Client(0), What::PassesOver { name: "a".into(), lane: 1 });
         assert_eq!(script.breach_of_plan("floor", planned()), None);
+    }
+
+    #[test]
+    fn a_program_that_uses_a_recipe_once_calm_or_waits_there_is_right_and_one_that_only_fails_is_found() {
+        let with = |limit_ms: Option<u64>, end: Option<DeedEnd>| {
+            let mut script = Script::new();
+            script.calm();
+            let what = RecipeDeed::Dequeue { most: 1, limit_ms };
+            let what = Deed::Recipe { name: "a".into(), lease: 0x10, place: (0, 0), what };
+            script.record(Node::Client(0), What::Does { deed: 1, what });
+            if let Some(end) = end {
+                script.record(Node::Client(0), What::Did { deed: 1, end });
+            }
+            script.wait(20 * SECOND);
+            let lane = PlannedLane { client: 0, lane: 0, asks: 0, operations: 0, recipes: 3 };
+            script.breach_of_plan("floor", Planned { lanes: vec![lane] })
+        };
+        assert_eq!(with(Some(0), Some(DeedEnd::Recipe(RecipeEnd::Items(Vec::new())))), None);
+        assert_eq!(with(Some(5), Some(DeedEnd::Failed(Failure::Timeout))), None);
+        assert_eq!(with(None, None), None);
+        assert!(with(Some(5), None).is_some());
+        assert!(with(None, Some(DeedEnd::Failed(Failure::SessionLost))).is_some());
     }
 
     #[test]

@@ -4,9 +4,13 @@ mod answers;
 mod at_most_k;
 mod causes;
 mod evidence;
+mod exactly_once;
+#[cfg(test)]
+mod exactly_once_tests;
 mod fencing;
 mod fifo;
 mod floor;
+mod items;
 mod lateness;
 mod lease_life;
 mod linearizable;
@@ -25,6 +29,8 @@ mod robbed;
 mod script;
 #[cfg(test)]
 mod script_plain;
+#[cfg(test)]
+mod script_recipes;
 mod shape;
 mod silent;
 mod subjects;
@@ -39,6 +45,7 @@ pub use evidence::{
     Ask, Bounds, Call, DeedLife, Evidence, KeyLife, Moment, Outcome, Planned, PlannedLane, SessionLife,
     TenureLife,
 };
+pub(crate) use items::of_queues;
 pub use linearizable::{Judged, judged as judged_registers};
 pub(crate) use order::Order;
 pub use plain::{Operation, Plain, Stream};
@@ -165,6 +172,11 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "lease-life",
         about: "no lease runs out before its time to live since the last renewal that was answered",
         check: lease_life::check,
+    },
+    Invariant {
+        name: "exactly-once",
+        about: "an item of a queue is added once, given once, in order, and lost at most with the consumer that took it",
+        check: exactly_once::check,
     },
 ];
 

@@ -1,6 +1,6 @@
 //! How much each invariant had to judge in a history. An invariant that never finds anything to judge is green whatever happens.
 
-use super::{Evidence, judged_registers};
+use super::{Evidence, judged_registers, of_queues};
 use crate::history::{Kind, What};
 
 /// How many of what an invariant judges are in this history, and what they are called. One that is not told of here judges
@@ -23,7 +23,8 @@ pub fn subjects(evidence: &Evidence<'_>, invariant: &str) -> (u64, &'static str)
         "progress" => {
             let asks = evidence.asks.iter().filter(|ask| ask.asked.step > calm).count();
             let calls = evidence.plain.operations.values().filter(|one| one.called.step > calm).count();
-            ((asks + calls) as u64, "asks once calm")
+            let recipes = of_queues(evidence).filter(|(deed, ..)| deed.began.step > calm).count();
+            ((asks + calls + recipes) as u64, "asks once calm")
         }
         "floor" => (evidence.planned.lanes.len() as u64, "programs"),
         "true-errors" => {
@@ -44,6 +45,7 @@ pub fn subjects(evidence: &Evidence<'_>, invariant: &str) -> (u64, &'static str)
             (steps(told), "messages of watches")
         }
         "lease-life" => (steps(|what| matches!(what, What::LeaseExpired { .. })), "leases that ran out"),
+        "exactly-once" => (evidence.items().all.len() as u64, "items"),
         _ => (1, "histories"),
     }
 }

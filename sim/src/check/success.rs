@@ -15,8 +15,7 @@ use crate::workload::program::PERMITS;
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     let calm = evidence.calm?;
-    let ttl_ns = evidence.sessions.values().map(|session| session.ttl_ns).max().unwrap_or(0);
-    let settled_ns = calm.at_ns + ttl_ns + evidence.bounds.election_timeout_ns + 1_000_000_000;
+    let settled_ns = settled_ns(evidence)?;
     // A watch at a member that stays broken has to be opened anew first, and that takes some of a client's time-outs.
     let soon_ns = evidence.bounds.progress_ns / 2;
     let success = Success { evidence, settled_ns, soon_ns };
@@ -24,6 +23,12 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         .into_iter()
         .flatten()
         .min_by_key(|breach| breach.step)
+}
+
+/// When every lease has had its time since the calm began.
+pub(super) fn settled_ns(evidence: &Evidence<'_>) -> Option<u64> {
+    let ttl_ns = evidence.sessions.values().map(|session| session.ttl_ns).max().unwrap_or(0);
+    Some(evidence.calm?.at_ns + ttl_ns + evidence.bounds.election_timeout_ns + 1_000_000_000)
 }
 
 /// The lives of the keys in a line, and for each the time until which one of it or of those before was there.
@@ -253,7 +258,9 @@ impl Success<'_, '_> {
             self.evidence.tenures.iter().filter(|tenure| tenure.awaited).filter_map(|tenure| {
                 late(tenure.holding.client, tenure.releases?, tenure.released, "a release")
             });
-        let deeds = self.evidence.deeds.iter().filter_map(|deed| {
+        // Who waits for others, as for an item, waits for as long as there is none.
+        let waits = |deed: &Deed| matches!(deed, Deed::Recipe { what, .. } if what.waits_for_others());
+        let deeds = self.evidence.deeds.iter().filter(|deed| !waits(deed.what)).filter_map(|deed| {
             late(deed.client, deed.began, deed.ended.map(|(ended, _)| ended), deed_name(deed.what))
         });
         releases.chain(deeds).min_by_key(|breach| breach.step)
@@ -352,6 +359,7 @@ fn of_deed(deed: &Deed) -> (Option<i64>, Option<&Holding>) {
             (Some(holding.lease), Some(holding))
         }
         Deed::Leader { lease, .. } => (Some(*lease), None),
+        Deed::Recipe { lease, .. } => (Some(*lease), None),
         Deed::OpenSession { on, .. } => (*on, None),
         // Whoever closes a session is told of its own doing.
         Deed::CloseSession { .. } | Deed::Operator { .. } => (None, None),
@@ -367,6 +375,7 @@ fn deed_name(deed: &Deed) -> &'static str {
         Deed::OpenSession { .. } => "the opening of a session",
         Deed::CloseSession { .. } => "the closing of a session",
         Deed::Operator { .. } => "what an operator does",
+        Deed::Recipe { .. } => "what a recipe was asked for",
     }
 }
 

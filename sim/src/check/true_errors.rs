@@ -10,7 +10,8 @@ use super::evidence::{Ask, Evidence, KeyLife, Moment, is_line_of};
 use super::reigns::leads_within;
 use super::{Breach, DeedLife};
 use crate::history::{
-    Deed, DeedEnd, Failure, GuardSays, Holding, Kind, Refused, SeenLeader, SessionEnd, Telling, What,
+    Deed, DeedEnd, Failure, GuardSays, Holding, Kind, RecipeDeed, Refused, SeenLeader, SessionEnd, Telling,
+    What,
 };
 use crate::node::Node;
 use crate::workload::program::PERMITS;
@@ -83,6 +84,7 @@ fn about_deed(deed: &Deed) -> String {
         Deed::OpenSession { .. } => "the opening of a session".to_owned(),
         Deed::CloseSession { lease } => format!("the closing of session {lease:x}"),
         Deed::Operator { .. } => "what an operator does".to_owned(),
+        Deed::Recipe { name, what, .. } => format!("its {} of {:?}", what.kind(), &**name),
     }
 }
 
@@ -213,7 +215,14 @@ impl Judge<'_, '_> {
 
     fn timed_out(self, ask: &Ask, now: Moment) -> Verdict {
         let limit_ns = ask.limit_ms.ok_or("it timed out, though it has no time limit")? * 1_000_000;
-        let passed_ns = self.causes.at_most_ns(ask.client, ask.asked.at_ns, now.at_ns);
+        self.passed(
+            limit_ns,
+            Asked { client: ask.client, lease: Some(ask.lease), began: ask.asked, ended: now },
+        )
+    }
+
+    fn passed(self, limit_ns: u64, asked: Asked) -> Verdict {
+        let passed_ns = self.causes.at_most_ns(asked.client, asked.began.at_ns, asked.ended.at_ns);
         unless(passed_ns >= limit_ns, || {
             format!("it timed out after {:.3} s of {:.3} s", seconds(passed_ns), seconds(limit_ns))
         })
@@ -312,7 +321,9 @@ impl Judge<'_, '_> {
             Deed::Txn { holding } | Deed::Proclaim { holding, .. } | Deed::Confirm { holding } => {
                 Some(holding.lease)
             }
-            Deed::Leader { lease, .. } | Deed::CloseSession { lease } => Some(*lease),
+            Deed::Leader { lease, .. } | Deed::CloseSession { lease } | Deed::Recipe { lease, .. } => {
+                Some(*lease)
+            }
             Deed::OpenSession { on, .. } => *on,
             // Not the library's doing.
             Deed::Operator { .. } => return Ok(()),
@@ -352,8 +363,43 @@ impl Judge<'_, '_> {
                 self.foreign_key(name, key, asked)
             }
             (Deed::Leader { .. }, DeedEnd::Failed(Failure::Unavailable(_))) => self.for_its_ttl(asked),
+            (Deed::Recipe { what, .. }, DeedEnd::Failed(error)) => self.recipe_failed(what, error, asked),
             (_, DeedEnd::Failed(error)) => self.failed(error, asked),
             _ => Ok(()),
+        }
+    }
+
+    /// A time limit has passed; what is not held any more was taken away.
+    fn recipe_failed(self, what: &RecipeDeed, error: &Failure, asked: Asked) -> Verdict {
+        let limit_ns = match what {
+            RecipeDeed::Dequeue { limit_ms, .. } | RecipeDeed::Claim { limit_ms } => {
+                limit_ms.map(|ms| ms * 1_000_000)
+            }
+            _ => None,
+        };
+        match (what, error, limit_ns) {
+            (_, Failure::Timeout, Some(limit_ns)) => self.passed(limit_ns, asked),
+            (
+                RecipeDeed::Acknowledge { token, .. } | RecipeDeed::GiveBack { token, .. },
+                Failure::NotHeld,
+                _,
+            ) => {
+                let lives = self.evidence.keys.values().flatten();
+                let mut gone = lives.filter(|life| {
+                    life.create_revision == *token
+                        && life.deleted.is_some_and(|(_, gone)| gone.step < asked.ended.step)
+                });
+                unless(gone.next().is_some(), || {
+                    "it is not held any more, but nobody took it away".to_owned()
+                })
+            }
+            // What one that was given up had begun the next one goes on with, and is told of its loss.
+            (RecipeDeed::Dequeue { .. }, Failure::Maybe(_), _) => {
+                let session = asked.lease.and_then(|lease| self.evidence.sessions.get(&lease));
+                let began = session.map_or(asked.began, |session| session.opened);
+                self.failed(error, Asked { began, ..asked })
+            }
+            _ => self.failed(error, asked),
         }
     }
 

@@ -8,7 +8,7 @@ use tenure::Code;
 use super::{MARKS, Mark};
 use crate::check::Evidence;
 use crate::fault::Fault;
-use crate::history::What;
+use crate::history::{Deed, DeedEnd, What};
 use crate::node::Node;
 
 #[distributed_slice(MARKS)]
@@ -37,7 +37,14 @@ fn goes_on_without(evidence: &Evidence<'_>, is: impl Fn(Node) -> bool) -> bool {
         let mut operations = evidence.plain.operations.values();
         operations.any(|one| one.ended.is_some_and(|(at, _)| is_served(at.step, one.client)))
     };
-    broken.map(|step| step.node).any(is) && (granted() || answered())
+    let used = || {
+        let mut deeds = evidence.deeds.iter().filter(|deed| matches!(deed.what, Deed::Recipe { .. }));
+        deeds.any(|deed| {
+            let done = deed.ended.filter(|(_, end)| !matches!(end, DeedEnd::Failed(_)));
+            done.is_some_and(|(at, _)| is_served(at.step, deed.client))
+        })
+    };
+    broken.map(|step| step.node).any(is) && (granted() || answered() || used())
 }
 
 /// Whether a step of this kind happened.

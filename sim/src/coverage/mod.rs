@@ -5,6 +5,7 @@ mod cluster;
 mod elections;
 mod locks;
 pub mod rates;
+mod recipes;
 mod requests;
 
 use linkme::distributed_slice;

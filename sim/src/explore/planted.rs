@@ -48,6 +48,9 @@ pub const NOT_FOUND: &[(&str, &str)] = &[
     ("stale-reads", "it is in the cluster; the explored store is one"),
     ("watch-skips-at-resume", "it is in the cluster; the explored store is one"),
     ("lease-dies-early", "it is in the cluster; the explored store is one"),
+    ("without-receipts", "it is in a queue, and recipes are not explored"),
+    ("taken-by-name", "it is in a queue, and recipes are not explored"),
+    ("newest-first", "it is in a queue, and recipes are not explored"),
 ];
 
 /// For so long a shorter run is looked for.

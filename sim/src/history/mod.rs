@@ -3,6 +3,7 @@
 
 mod outcome;
 mod own;
+mod recipe;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::node::Node;
 
 pub use outcome::{Deed, DeedEnd, Failure, GuardSays, Refused, SeenLeader, SessionEnd, Telling};
 pub use own::OwnEvent;
+pub use recipe::{RecipeDeed, RecipeEnd};
 
 /// One step: when (true simulated time since the start), where, what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

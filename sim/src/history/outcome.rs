@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tenure::{Error, Refusal};
 
-use super::Holding;
+use super::{Holding, RecipeDeed, RecipeEnd};
 use crate::workload::program::OperatorAct;
 
 /// Why something that was asked of a primitive or a session did not come true.
@@ -233,6 +233,17 @@ pub enum Deed {
         /// The lease that is to be revoked, if that is what is done.
         revokes: Option<i64>,
     },
+    /// A client uses a recipe: a queue, a barrier, a transaction.
+    Recipe {
+        /// The name of the queue or barrier.
+        name: Arc<str>,
+        /// The session's lease.
+        lease: i64,
+        /// Which of its client's programs, and which operation of it.
+        place: (u32, u32),
+        /// What it asks.
+        what: RecipeDeed,
+    },
 }
 
 /// How a [`Deed`] ended.
@@ -251,6 +262,8 @@ pub enum DeedEnd {
     Leads(Option<SeenLeader>),
     /// It failed.
     Failed(Failure),
+    /// What a recipe gave.
+    Recipe(RecipeEnd),
 }
 
 /// A leader as the library tells it.

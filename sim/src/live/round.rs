@@ -67,6 +67,12 @@ impl Round {
     /// # Errors
     /// If the scenario is one that cannot be played on a real cluster.
     pub fn plan(scenario: &Scenario, seed: u64, options: &RoundOptions) -> Result<Plan, BadInput> {
+        if scenario.uses_recipes() {
+            return Err(BadInput(format!(
+                "{}: its clients use recipes, which are judged by the order of all writes, and a real cluster does not tell that; name a scenario of locks",
+                scenario.name
+            )));
+        }
         if scenario.uses_etcd_itself() {
             return Err(BadInput(format!(
                 "{}: its clients use etcd itself, and what etcd promises is judged by `tenure conform`; name a scenario of locks",

@@ -7,6 +7,7 @@ mod faults;
 mod operations;
 mod own;
 mod plain;
+mod recipes;
 mod swarm;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use crate::scenario::{ClusterSpec, Scenario};
 use crate::streams::Streams;
 use crate::workload::plain::program::{PlainOperation, PlainWatch};
 use crate::workload::program::Operation;
+use crate::workload::recipes::program::RecipeOperation;
 
 /// What happens in one run, apart from what its network draws by the way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,7 +66,7 @@ pub struct ClientPlan {
 }
 
 /// One session of a client and its program, or a program that uses etcd itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LanePlan {
     /// The session's time to live.
@@ -77,6 +79,9 @@ pub struct LanePlan {
     /// What is done without a session, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plain: Vec<PlainOperation>,
+    /// What is done with recipes, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipes: Vec<RecipeOperation>,
 }
 
 /// What an observer does: it observes, begins anew, and so on; the last time to the run's end.
@@ -132,9 +137,10 @@ impl Plan {
         lasting
     }
 
-    /// Whether its clients use etcd itself, without any primitive.
-    pub fn is_plain(&self) -> bool {
-        self.clients.iter().flat_map(|client| &client.lanes).any(|lane| !lane.plain.is_empty())
+    /// Whether its clients take no tenures: they use etcd itself, or recipes.
+    pub fn is_without_tenures(&self) -> bool {
+        let mut lanes = self.clients.iter().flat_map(|client| &client.lanes);
+        lanes.any(|lane| !lane.plain.is_empty() || !lane.recipes.is_empty())
     }
 }
 

@@ -3,8 +3,8 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::draw::{chance, choices, drift, likely, skewed, weighted, within};
-use super::plain;
 use super::{ClientPlan, LanePlan, ObservingPlan};
+use super::{plain, recipes};
 use crate::history::Kind;
 use crate::scenario::{OPERATIONS, OperationKind, Scenario, Waits, WorkloadSpec};
 use crate::streams::Streams;
@@ -49,13 +49,12 @@ fn all_lanes(scenario: &Scenario, count: u32, rng: &mut ChaCha8Rng) -> Vec<LaneP
 /// As many operations as fit into the time, were there no waiting.
 fn lane(scenario: &Scenario, rng: &mut ChaCha8Rng) -> LanePlan {
     let ttl_s = within(rng, scenario.clients.ttl_s);
+    let idle = LanePlan { ttl_s, ..LanePlan::default() };
     if scenario.uses_etcd_itself() {
-        return LanePlan {
-            ttl_s,
-            shares: None,
-            operations: Vec::new(),
-            plain: plain::operations(scenario, rng),
-        };
+        return LanePlan { plain: plain::operations(scenario, rng), ..idle };
+    }
+    if scenario.uses_recipes() {
+        return LanePlan { recipes: recipes::operations(scenario, rng), ..idle };
     }
     let mut operations = Vec::new();
     let mut at_ms = 0;
@@ -64,7 +63,7 @@ fn lane(scenario: &Scenario, rng: &mut ChaCha8Rng) -> LanePlan {
         at_ms += operation.think_ms + operation.hold.for_ms + 1;
         operations.push(operation);
     }
-    LanePlan { ttl_s, shares: None, operations, plain: Vec::new() }
+    LanePlan { operations, ..idle }
 }
 
 fn observing(scenario: &Scenario, rng: &mut ChaCha8Rng) -> ObservingPlan {
@@ -129,7 +128,7 @@ fn operation(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Option<Operation>
 }
 
 /// How often something waits before it is given up.
-fn few(rng: &mut ChaCha8Rng) -> u32 {
+pub(super) fn few(rng: &mut ChaCha8Rng) -> u32 {
     u32::try_from(skewed(rng, [0, 12])).unwrap_or_default()
 }
 

@@ -9,6 +9,7 @@ mod harness;
 mod met;
 mod permits;
 mod readers;
+mod recipes;
 mod sends_again;
 mod silent;
 mod unlock;
@@ -274,6 +275,24 @@ pub const PLANTED: &[Planted] = &[
         "a leader gives leases half of their time to live",
         ("etcd", "lease-life"),
         Bug::Cluster(cluster::Planted::LeaseDiesEarly),
+    ),
+    Planted::backend(
+        "without-receipts",
+        "a write to a queue whose answer was lost is made once more, without a look at its receipt",
+        ("queue", "exactly-once"),
+        decorated::<recipes::WithoutReceipts>,
+    ),
+    Planted::backend(
+        "taken-by-name",
+        "who takes an item deletes its key without a look whether it is there still",
+        ("queue", "exactly-once"),
+        decorated::<recipes::TakenByName>,
+    ),
+    Planted::backend(
+        "newest-first",
+        "of the items of a queue the one that came last is taken first",
+        ("queue", "exactly-once"),
+        decorated::<recipes::NewestFirst>,
     ),
 ];
 

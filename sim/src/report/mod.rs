@@ -7,6 +7,7 @@ pub mod junit;
 pub mod kinds;
 pub mod page;
 pub mod planted_table;
+mod recipes;
 mod show;
 pub mod stands_on;
 pub mod story;

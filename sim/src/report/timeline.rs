@@ -6,8 +6,8 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::show;
 use super::style::{BAD, FAINT, GOOD, NAME, NOTICE};
+use super::{recipes, show};
 use crate::check::Violation;
 use crate::history::{CallEnd, Deed, DeedEnd, History, Holding, SeenLeader, Step, Telling, WatchSays, What};
 use crate::node::Node;
@@ -260,6 +260,7 @@ fn begins(deed: &Deed) -> String {
                 format!("an operator puts a key of no contender into the line of {}", held(holding))
             }
         },
+        Deed::Recipe { name, what, .. } => recipes::begins(name, what),
     }
 }
 
@@ -272,6 +273,7 @@ fn did(deed: u64, end: &DeedEnd) -> (Style, String) {
         DeedEnd::Leads(Some(leader)) => (PLAIN, format!("deed {deed}: {} leads", says(leader))),
         DeedEnd::Leads(None) => (PLAIN, format!("deed {deed}: nobody leads")),
         DeedEnd::Failed(error) => (NOTICE, format!("deed {deed} failed: {error}")),
+        DeedEnd::Recipe(given) => (PLAIN, format!("deed {deed}: {}", recipes::given(given))),
     }
 }
 

@@ -160,6 +160,7 @@ fn planned(plan: &Plan) -> Planned {
             lane,
             asks: program.operations.len(),
             operations: program.plain.len(),
+            recipes: program.recipes.len(),
         })
     });
     Planned { lanes: lanes.collect() }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tenure::kv::Request;
 
 use crate::check::Evidence;
-use crate::history::{CallEnd, Deed, DeedEnd, Failure, What};
+use crate::history::{CallEnd, Deed, DeedEnd, Failure, RecipeEnd, What};
 
 /// For each kind of operation how often it came to which end.
 pub type Operations = BTreeMap<Cow<'static, str>, BTreeMap<Cow<'static, str>, u64>>;
@@ -85,6 +85,7 @@ fn deed_kind(deed: &Deed) -> &'static str {
         Deed::OpenSession { .. } => "opening of a session",
         Deed::CloseSession { .. } => "closing of a session",
         Deed::Operator { .. } => "interference by hand",
+        Deed::Recipe { what, .. } => what.kind(),
     }
 }
 
@@ -97,6 +98,9 @@ fn deed_end(end: &DeedEnd) -> &'static str {
         DeedEnd::Leads(Some(_)) => "somebody leads",
         DeedEnd::Leads(None) => "nobody leads",
         DeedEnd::Failed(why) => failure(why),
+        DeedEnd::Recipe(RecipeEnd::Items(items)) if items.is_empty() => "nothing there",
+        DeedEnd::Recipe(RecipeEnd::Items(_)) => "given",
+        DeedEnd::Recipe(RecipeEnd::Claimed { .. }) => "claimed",
     }
 }
 

@@ -15,6 +15,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("takeover", include_str!("../../scenarios/takeover.toml")),
     ("semaphore", include_str!("../../scenarios/semaphore.toml")),
     ("etcd", include_str!("../../scenarios/etcd.toml")),
+    ("queue", include_str!("../../scenarios/queue.toml")),
 ];
 
 /// The rates of their coverage marks (see [`rates_file`]).
@@ -27,6 +28,7 @@ const BUILT_IN_RATES: &[(&str, &str)] = &[
     ("takeover", include_str!("../../scenarios/rates/takeover.toml")),
     ("semaphore", include_str!("../../scenarios/rates/semaphore.toml")),
     ("etcd", include_str!("../../scenarios/rates/etcd.toml")),
+    ("queue", include_str!("../../scenarios/rates/queue.toml")),
 ];
 
 /// A scenario to begin with: every field with what it is for.

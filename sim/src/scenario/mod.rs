@@ -20,6 +20,7 @@ use crate::cluster::Transport;
 use crate::store::min_lease_ttl_s;
 use crate::workload::plain;
 use crate::workload::program::PrimitiveKind;
+use crate::workload::recipes;
 
 /// A wish that cannot be met: one line that says where, which field, what is wrong and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -251,13 +252,15 @@ pub struct ProgramKind {
     pub primitives: &'static [PrimitiveKind],
     /// The operations of etcd itself that it does.
     pub plain: &'static [&'static str],
+    /// The operations of recipes that it does.
+    pub recipes: &'static [&'static str],
 }
 
 impl ProgramKind {
     /// The names of its operations.
     pub fn operations(&self) -> Vec<&'static str> {
         let own = OPERATIONS.iter().filter(|operation| self.primitives.contains(&operation.primitive));
-        own.map(|operation| operation.name).chain(self.plain.iter().copied()).collect()
+        own.map(|operation| operation.name).chain(self.plain.iter().chain(self.recipes).copied()).collect()
     }
 }
 
@@ -280,14 +283,19 @@ pub const KINDS: &[ProgramKind] = &[
     of_primitives("rwlock", READ_WRITE),
     of_primitives("mixed", ALL),
     of_primitives("semaphore", &[PrimitiveKind::Semaphore]),
-    ProgramKind { name: ETCD, primitives: &[], plain: plain::program::OPERATIONS },
+    ProgramKind { name: ETCD, primitives: &[], plain: plain::program::OPERATIONS, recipes: &[] },
+    of_recipes("queue", recipes::program::QUEUE_OPERATIONS),
 ];
 
 /// The kind of program that uses etcd itself.
 const ETCD: &str = "etcd";
 
 const fn of_primitives(name: &'static str, primitives: &'static [PrimitiveKind]) -> ProgramKind {
-    ProgramKind { name, primitives, plain: &[] }
+    ProgramKind { name, primitives, plain: &[], recipes: &[] }
+}
+
+const fn of_recipes(name: &'static str, recipes: &'static [&'static str]) -> ProgramKind {
+    ProgramKind { name, primitives: &[], plain: &[], recipes }
 }
 
 /// An operation that a scenario can weigh.
@@ -384,6 +392,11 @@ impl Scenario {
     /// Whether its clients use etcd itself, and no primitive.
     pub fn uses_etcd_itself(&self) -> bool {
         self.workload.kind == ETCD
+    }
+
+    /// Whether its clients use recipes, which give no tenures.
+    pub fn uses_recipes(&self) -> bool {
+        KINDS.iter().any(|kind| kind.name == self.workload.kind && !kind.recipes.is_empty())
     }
 
     /// When clients stop asking, in milliseconds since the start.

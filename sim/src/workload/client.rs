@@ -11,6 +11,7 @@ use tenure::{Backend, Etcd, EtcdOptions};
 use super::lane::Lane;
 use super::observer;
 use super::plain::{self, PlainLane};
+use super::recipes::RecipeLane;
 use super::sessions::{Sessions, owners};
 use super::shared::Shared;
 use super::stage::Process;
@@ -63,10 +64,13 @@ async fn work(env: Process, shared: Arc<Shared>) {
         })
         .collect();
     let lanes = own.lanes.iter().enumerate().map(|(index, lane)| {
-        if lane.plain.is_empty() {
-            Lane::new(&client, index, lane, &sessions[owners[index]]).run().boxed()
-        } else {
+        let sessions = &sessions[owners[index]];
+        if !lane.plain.is_empty() {
             PlainLane::new(&client, index, lane).run().boxed()
+        } else if !lane.recipes.is_empty() {
+            RecipeLane::new(&client, index, lane, sessions).run().boxed()
+        } else {
+            Lane::new(&client, index, lane, sessions).run().boxed()
         }
     });
     let watching = own.watchers.iter().map(|watches| plain::watch(&client, watches));

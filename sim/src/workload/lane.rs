@@ -289,7 +289,7 @@ fn how(operation: &Operation, goes_on: bool) -> &'static str {
 }
 
 /// Waits for something, but drops it when it has to wait once more than so many times: `None`.
-async fn up_to_polls<T>(waiting: impl Future<Output = T>, most: u32) -> Option<T> {
+pub(super) async fn up_to_polls<T>(waiting: impl Future<Output = T>, most: u32) -> Option<T> {
     let mut waiting = std::pin::pin!(waiting);
     let mut left = most;
     std::future::poll_fn(|cx| match waiting.as_mut().poll(cx) {

@@ -11,6 +11,7 @@ pub(crate) mod operator;
 pub mod plain;
 pub mod primitive;
 pub mod program;
+pub mod recipes;
 mod resource;
 mod sessions;
 mod shared;

@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_program_shares_the_session_of_one_before_it_or_has_its_own() {
-        let lane = |shares| LanePlan { ttl_s: 2, shares, operations: Vec::new(), plain: Vec::new() };
+        let lane = |shares| LanePlan { ttl_s: 2, shares, ..LanePlan::default() };
         // As a plan of which a program was left out may have it: of one that is not there, and of itself.
         let lanes = [lane(None), lane(Some(0)), lane(None), lane(Some(1)), lane(Some(9)), lane(Some(5))];
         assert_eq!(owners(&lanes), [0, 0, 2, 0, 4, 5]);

@@ -39,6 +39,7 @@ pub struct Shared {
     tickets: AtomicU64,
     observers: AtomicU64,
     deeds: AtomicU64,
+    items: AtomicU64,
     /// For each lane of each client, the next operation: a restarted client goes on behind the one it died in.
     next: Vec<Vec<AtomicUsize>>,
     /// By client and lane.
@@ -61,6 +62,7 @@ impl Shared {
             tickets: AtomicU64::new(0),
             observers: AtomicU64::new(0),
             deeds: AtomicU64::new(0),
+            items: AtomicU64::new(0),
             next,
             legacies: Mutex::default(),
             panic: Mutex::new(None),
@@ -72,7 +74,7 @@ impl Shared {
     #[must_use]
     pub fn resumed(mut self, client: usize, done: &[usize], numbered_from: u64) -> Self {
         self.next[client] = done.iter().map(|&done| AtomicUsize::new(done)).collect();
-        for number in [&mut self.tickets, &mut self.observers, &mut self.deeds] {
+        for number in [&mut self.tickets, &mut self.observers, &mut self.deeds, &mut self.items] {
             *number = AtomicU64::new(numbered_from);
         }
         self
@@ -94,6 +96,11 @@ impl Shared {
 
     pub(super) fn next_ticket(&self) -> u64 {
         self.tickets.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// An item to put into a queue, unlike any other of the run.
+    pub(super) fn next_item(&self) -> String {
+        self.items.fetch_add(1, Ordering::Relaxed).to_string()
     }
 
     /// A client was told of this revision.
@@ -146,7 +153,7 @@ impl Shared {
         match self.planted.map(|planted| planted.bug) {
             Some(Bug::Wire(decorate)) => wires.iter().cloned().map(decorate).collect(),
             // Where there is no primitive to be idle.
-            Some(Bug::DoesNothing) if self.plan.is_plain() => wires.iter().map(refusing).collect(),
+            Some(Bug::DoesNothing) if self.plan.is_without_tenures() => wires.iter().map(refusing).collect(),
             _ => wires.to_vec(),
         }
     }

@@ -7,7 +7,7 @@ use super::seconds;
 use crate::check::Evidence;
 use crate::history::{CallEnd, Deed, DeedEnd, Holding, SessionEnd, Step, Telling, WatchSays, What};
 use crate::node::Node;
-use crate::report::{show, timeline};
+use crate::report::{recipes, show, timeline};
 
 type Told = Option<(u8, String)>;
 
@@ -306,6 +306,15 @@ fn of_tenure(evidence: &Evidence<'_>, cast: &Cast, client: u32, what: &What) -> 
             SessionEnd::Lost => (MATTERS, format!("c{client} found its session lost")),
             SessionEnd::Orphaned => (MATTERS, format!("c{client} left its lease to another")),
         }),
+        What::Does { what: Deed::Recipe { name, what, .. }, .. } if cast.names.contains(&**name) => {
+            Some((BESIDES, format!("c{client} {}", recipes::begins(name, what))))
+        }
+        What::Did { deed, end: DeedEnd::Recipe(given) } => match evidence.deed(*deed)?.what {
+            Deed::Recipe { name, .. } if cast.names.contains(&**name) => {
+                Some((MATTERS, format!("c{client} {}", recipes::given(given))))
+            }
+            _ => None,
+        },
         What::Did { deed, end } => of_deed(evidence, &ours, client, *deed, end),
         What::Observed { name, observer, leader } if cast.names.contains(&**name) => {
             let mine = cast.observers.is_empty() || cast.observers.contains(observer);
@@ -337,7 +346,7 @@ fn of_deed(
         DeedEnd::Done => "was done".to_owned(),
         DeedEnd::Confirmed(true) => "was answered: it is held".to_owned(),
         DeedEnd::Confirmed(false) => "was answered: it is not held".to_owned(),
-        DeedEnd::Leads(_) => return None,
+        DeedEnd::Leads(_) | DeedEnd::Recipe(_) => return None,
         DeedEnd::Failed(error) => format!("failed: {error}"),
     };
     Some((BESIDES, format!("c{client}'s {what} {} {ended}", it(holding))))

@@ -1,0 +1,145 @@
+//! Hand-written histories of clients that use queues, for the checkers' tests: requests that are committed as they are sent, and
+//! clients that say what they do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tenure::kv::{Event, EventKind, KeyValue, Range, Request};
+
+use super::{Bounds, Breach, Evidence, INVARIANTS};
+use crate::history::{Deed, DeedEnd, RecipeDeed, RecipeEnd, Recorder, What};
+use crate::node::Node;
+
+const MILLISECOND: u64 = 1_000_000;
+pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
+
+/// A history in the making. Each step is a millisecond after the one before.
+pub(super) struct RecipeScript {
+    recorder: Recorder,
+    now_ns: u64,
+    revision: i64,
+    deeds: u64,
+    calls: u64,
+    live: BTreeMap<String, KeyValue>,
+}
+
+impl RecipeScript {
+    pub(super) fn new() -> Self {
+        let recorder = Recorder::default();
+        Self { recorder, now_ns: 0, revision: 1, deeds: 0, calls: 0, live: BTreeMap::new() }
+    }
+
+    fn record(&mut self, node: Node, what: What) {
+        self.now_ns += MILLISECOND;
+        self.recorder.record(self.now_ns, node, what);
+    }
+
+    /// What `exactly-once` says of the history so far, with a progress bound of 10 s.
+    pub(super) fn breach(&mut self, invariant: &str) -> Option<Breach> {
+        let history = self.recorder.finish();
+        let bounds =
+            Bounds { progress_ns: 10 * SECOND, election_timeout_ns: SECOND, drift_ppm: 1_000, robs: false };
+        let found = INVARIANTS.iter().find(|one| one.name == invariant).expect("an invariant");
+        let breach = (found.check)(&Evidence::of(&history, bounds));
+        for step in history.steps {
+            self.recorder.record(step.at_ns, step.node, step.what);
+        }
+        breach
+    }
+
+    pub(super) fn calm(&mut self) {
+        self.record(Node::World, What::Calm);
+    }
+
+    pub(super) fn crash(&mut self, client: u32) {
+        self.record(Node::Client(client), What::Crashed);
+    }
+
+    pub(super) fn wait(&mut self, ns: u64) {
+        self.now_ns += ns;
+        self.record(Node::World, What::Note("time passes".into()));
+    }
+
+    /// A client asks something of a queue. Gives the deed's number.
+    pub(super) fn does(&mut self, client: u32, queue: &str, what: RecipeDeed) -> u64 {
+        self.deeds += 1;
+        let deed = Deed::Recipe { name: queue.into(), lease: i64::from(client), place: (0, 0), what };
+        self.record(Node::Client(client), What::Does { deed: self.deeds, what: deed });
+        self.deeds
+    }
+
+    /// It comes to an end.
+    pub(super) fn did(&mut self, client: u32, deed: u64, end: DeedEnd) {
+        self.record(Node::Client(client), What::Did { deed, end });
+    }
+
+    /// A request of a client is sent and committed, which puts and deletes these keys. Gives the revision.
+    pub(super) fn commit(&mut self, client: u32, puts: &[(&str, &str)], deletes: &[&str]) -> i64 {
+        self.calls += 1;
+        self.revision += 1;
+        let (call, revision) = (self.calls, self.revision);
+        let request = Arc::new(Request::Range(Range::key(b"k".as_slice())));
+        self.record(Node::Client(client), What::Sent { call, member: 0, request: Arc::clone(&request) });
+        let mut events = Vec::new();
+        for (key, value) in puts {
+            let old = self.live.get(*key);
+            let kv = KeyValue {
+                key: key.as_bytes().to_vec(),
+                value: value.as_bytes().to_vec(),
+                create_revision: old.map_or(revision, |old| old.create_revision),
+                mod_revision: revision,
+                version: old.map_or(1, |old| old.version + 1),
+                lease: 0,
+            };
+            self.live.insert((*key).to_owned(), kv.clone());
+            events.push(Event { kind: EventKind::Put, kv, prev_kv: None });
+        }
+        for key in deletes {
+            self.live.remove(*key);
+            let kv = KeyValue { key: key.as_bytes().to_vec(), mod_revision: revision, ..KeyValue::default() };
+            events.push(Event { kind: EventKind::Delete, kv, prev_kv: None });
+        }
+        self.record(Node::Member(0), What::Committed { revision, call: Some(call), request, events });
+        revision
+    }
+
+    /// An item is enqueued, and its producer told so.
+    pub(super) fn enqueue(&mut self, client: u32, queue: &str, key: &str, item: &str) {
+        let what = RecipeDeed::Enqueue { priority: None, items: vec![item.to_owned()] };
+        let deed = self.does(client, queue, what);
+        self.commit(client, &[(&format!("{queue}/{key}"), item)], &[]);
+        self.did(client, deed, DeedEnd::Done);
+    }
+
+    /// A consumer begins to wait for an item.
+    pub(super) fn dequeues(&mut self, client: u32, queue: &str) -> u64 {
+        self.does(client, queue, RecipeDeed::Dequeue { most: 1, limit_ms: None })
+    }
+
+    /// A consumer takes an item, and is given it.
+    pub(super) fn dequeue(&mut self, client: u32, queue: &str, key: &str, item: &str) {
+        let deed = self.dequeues(client, queue);
+        self.commit(client, &[], &[&format!("{queue}/{key}")]);
+        self.given(client, deed, item);
+    }
+
+    /// A consumer is given an item.
+    pub(super) fn given(&mut self, client: u32, deed: u64, item: &str) {
+        self.did(client, deed, DeedEnd::Recipe(RecipeEnd::Items(vec![item.to_owned()])));
+    }
+
+    /// A consumer claims an item, and is given the claim. Gives its token.
+    pub(super) fn claim(&mut self, client: u32, queue: &str, key: &str, item: &str) -> i64 {
+        let deed = self.does(client, queue, RecipeDeed::Claim { limit_ms: None });
+        let token = self.commit(client, &[(&format!("__{queue}\0claim/{key}"), "")], &[]);
+        let item = item.to_owned();
+        self.did(client, deed, DeedEnd::Recipe(RecipeEnd::Claimed { item, token }));
+        token
+    }
+
+    /// The acknowledgement of a claim is asked for.
+    pub(super) fn acknowledges(&mut self, client: u32, queue: &str, item: &str, token: i64) -> u64 {
+        let what = RecipeDeed::Acknowledge { item: item.to_owned(), token, writes: false };
+        self.does(client, queue, what)
+    }
+}

@@ -1,0 +1,80 @@
+//! Draws what clients do with recipes.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::draw::{chance, choices, skewed, weighted, within};
+use super::operations::{MOST_OPERATIONS, few};
+use crate::scenario::{Scenario, WorkloadSpec};
+use crate::workload::program::Patience;
+use crate::workload::recipes::program::{ClaimEnding, RecipeKind, RecipeOperation};
+
+/// As many operations as fit into the time, were there no waiting.
+pub(super) fn operations(scenario: &Scenario, rng: &mut ChaCha8Rng) -> Vec<RecipeOperation> {
+    let workload = &scenario.workload;
+    let mut operations = Vec::new();
+    let mut at_ms = 0;
+    while at_ms < scenario.drain_at_ms() && operations.len() < MOST_OPERATIONS {
+        let Some(operation) = operation(workload, rng) else { break };
+        at_ms += operation.think_ms + 1;
+        operations.push(operation);
+    }
+    operations
+}
+
+fn operation(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Option<RecipeOperation> {
+    let weights = choices(&workload.operations);
+    let chosen = *weighted(rng, &weights)?;
+    // Now and then there is no pause at all.
+    let think_ms = if chance(rng, 1, 5) { 0 } else { within(rng, workload.think_ms) };
+    let which = within(rng, [0, u64::from(workload.names) - 1]);
+    let ranked = chance(rng, 1, 2);
+    let patience = patience(chosen, rng);
+    let what = match chosen {
+        "enqueue" | "enqueue-batch" => RecipeKind::Enqueue {
+            priority: ranked.then(|| u16::try_from(within(rng, [0, 2])).unwrap_or_default()),
+            count: if chosen == "enqueue" { 1 } else { small(within(rng, [2, 5])) },
+        },
+        "dequeue" | "try-dequeue" | "dequeue-timeout" | "cancel-dequeue" => {
+            RecipeKind::Dequeue { ranked, most: 1, patience }
+        }
+        "dequeue-batch" => RecipeKind::Dequeue { ranked, most: small(within(rng, [2, 6])), patience },
+        "claim" | "try-claim" | "claim-timeout" | "cancel-claim" => {
+            let (work_ms, ending) = (skewed(rng, workload.hold_ms), claim_ending(rng));
+            RecipeKind::Claim { ranked, patience, work_ms, ending }
+        }
+        "close-session" => RecipeKind::CloseSession,
+        _ => return None,
+    };
+    // Each kind of queue has its own names.
+    let folder = if ranked { "ranks" } else { "lines" };
+    Some(RecipeOperation { think_ms, name: format!("{folder}/{which}"), what })
+}
+
+/// How long the client is willing to wait, by the operation's name.
+fn patience(chosen: &str, rng: &mut ChaCha8Rng) -> Patience {
+    if chosen.starts_with("try-") {
+        Patience::Try
+    } else if chosen.ends_with("-timeout") {
+        Patience::TimeoutMs(skewed(rng, [1, 5_000]))
+    } else if chosen.starts_with("cancel-") && chance(rng, 1, 2) {
+        Patience::CancelAfterPolls(few(rng))
+    } else if chosen.starts_with("cancel-") || chosen.ends_with("-batch") {
+        Patience::CancelAfterMs(skewed(rng, [0, 3_000]))
+    } else {
+        Patience::Forever
+    }
+}
+
+fn claim_ending(rng: &mut ChaCha8Rng) -> ClaimEnding {
+    match within(rng, [0, 11]) {
+        0..=4 => ClaimEnding::Acknowledge,
+        5..=7 => ClaimEnding::AcknowledgeWith,
+        8 => ClaimEnding::CancelAcknowledge(few(rng)),
+        9 | 10 => ClaimEnding::GiveBack,
+        _ => ClaimEnding::Drop,
+    }
+}
+
+fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,155 @@
+//! What programs do with queues. A handle is kept for as long as its session lasts: what a consumer took that then gave up waiting is
+//! for the next one of the handle.
+
+use std::collections::BTreeMap;
+
+use tenure::kv::{Op, Put};
+use tenure::{Claim, Error, PriorityQueue, Queue, Session};
+
+use super::WORKED;
+use super::lane::{Turn, limit, limit_ms};
+use super::program::{ClaimEnding, RecipeKind};
+use crate::history::{DeedEnd, RecipeDeed, RecipeEnd};
+use crate::workload::program::Patience;
+
+/// The queues that a program uses, by name, each with the lease of its session.
+#[derive(Default)]
+pub(super) struct Queues {
+    open: BTreeMap<String, (i64, Either)>,
+}
+
+/// Either queue.
+#[derive(Clone)]
+enum Either {
+    Arrival(Queue),
+    Ranked(PriorityQueue),
+}
+
+macro_rules! either {
+    ($queue:expr, $of:ident => $call:expr) => {
+        match $queue {
+            Either::Arrival($of) => $call,
+            Either::Ranked($of) => $call,
+        }
+    };
+}
+
+impl Either {
+    async fn enqueue(&self, priority: Option<u16>, items: Vec<String>) -> Result<(), Error> {
+        match self {
+            Self::Arrival(queue) => queue.enqueue_all(items).await,
+            Self::Ranked(queue) => queue.enqueue_all(priority.unwrap_or_default(), items).await,
+        }
+    }
+
+    async fn dequeue(&self, most: u32, patience: Patience) -> Result<Vec<Vec<u8>>, Error> {
+        let one = |item: Vec<u8>| vec![item];
+        match patience {
+            Patience::Try => {
+                let item = either!(self, queue => queue.try_dequeue().await?);
+                Ok(item.into_iter().collect())
+            }
+            Patience::TimeoutMs(ms) => {
+                either!(self, queue => queue.dequeue_timeout(limit(ms)).await.map(one))
+            }
+            _ if most > 1 => either!(self, queue => queue.dequeue_batch(most as usize).await),
+            _ => either!(self, queue => queue.dequeue().await.map(one)),
+        }
+    }
+
+    async fn claim(&self, patience: Patience) -> Result<Option<Claim>, Error> {
+        match patience {
+            Patience::Try => either!(self, queue => queue.try_claim().await),
+            Patience::TimeoutMs(ms) => {
+                either!(self, queue => queue.claim_timeout(limit(ms)).await.map(Some))
+            }
+            _ => either!(self, queue => queue.claim().await.map(Some)),
+        }
+    }
+}
+
+impl Queues {
+    pub(super) async fn carry_out(&mut self, turn: &Turn<'_>, session: &Session) {
+        let ranked = match turn.operation.what {
+            RecipeKind::Enqueue { priority, .. } => priority.is_some(),
+            RecipeKind::Dequeue { ranked, .. } | RecipeKind::Claim { ranked, .. } => ranked,
+            RecipeKind::CloseSession => return,
+        };
+        let Ok(queue) = self.queue(session, &turn.operation.name, ranked) else { return };
+        match turn.operation.what {
+            RecipeKind::Enqueue { priority, count } => {
+                let items = (0..count).map(|_| turn.client.shared.next_item()).collect::<Vec<_>>();
+                let what = RecipeDeed::Enqueue { priority, items: items.clone() };
+                turn.does(session, what, queue.enqueue(priority, items), |()| DeedEnd::Done).await;
+            }
+            RecipeKind::Dequeue { most, patience, .. } => {
+                let what = RecipeDeed::Dequeue { most, limit_ms: limit_ms(patience) };
+                let given = |items: &Vec<Vec<u8>>| {
+                    DeedEnd::Recipe(RecipeEnd::Items(items.iter().map(|item| text(item)).collect()))
+                };
+                let taking = turn.does(session, what, queue.dequeue(most, patience), given);
+                turn.patiently(patience, taking).await;
+            }
+            RecipeKind::Claim { patience, work_ms, ending, .. } => {
+                let what = RecipeDeed::Claim { limit_ms: limit_ms(patience) };
+                let claiming = turn.does(session, what, queue.claim(patience), claimed);
+                if let Some(Some(Some(claim))) = turn.patiently(patience, claiming).await {
+                    turn.client.sleep_ms(work_ms).await;
+                    end(turn, session, claim, ending).await;
+                }
+            }
+            RecipeKind::CloseSession => {}
+        }
+    }
+
+    /// The queue by the session that is open: what a handle of an earlier one took and did not give is gone with it.
+    fn queue(&mut self, session: &Session, name: &str, ranked: bool) -> Result<Either, Error> {
+        if let Some((lease, queue)) = self.open.get(name)
+            && *lease == session.lease()
+        {
+            return Ok(queue.clone());
+        }
+        let queue = if ranked {
+            Either::Ranked(PriorityQueue::new(session, name)?)
+        } else {
+            Either::Arrival(Queue::new(session, name)?)
+        };
+        self.open.insert(name.to_owned(), (session.lease(), queue.clone()));
+        Ok(queue)
+    }
+}
+
+fn text(item: &[u8]) -> String {
+    String::from_utf8_lossy(item).into_owned()
+}
+
+fn claimed(claim: &Option<Claim>) -> DeedEnd {
+    DeedEnd::Recipe(match claim {
+        Some(claim) => RecipeEnd::Claimed { item: text(claim.value()), token: claim.fencing_token() },
+        None => RecipeEnd::Items(Vec::new()),
+    })
+}
+
+async fn end(turn: &Turn<'_>, session: &Session, claim: Claim, ending: ClaimEnding) {
+    let (item, token) = (text(claim.value()), claim.fencing_token());
+    let acknowledges = |writes| RecipeDeed::Acknowledge { item: item.clone(), token, writes };
+    let done = |(): &()| DeedEnd::Done;
+    match ending {
+        ClaimEnding::Acknowledge => {
+            turn.does(session, acknowledges(false), claim.ack(), done).await;
+        }
+        ClaimEnding::AcknowledgeWith => {
+            let work = Op::Put(Put::new(format!("{WORKED}{item}"), format!("{token}")));
+            turn.does(session, acknowledges(true), claim.ack_with([work]), done).await;
+        }
+        ClaimEnding::CancelAcknowledge(polls) => {
+            let acknowledging = turn.does(session, acknowledges(false), claim.ack(), done);
+            turn.patiently(Patience::CancelAfterPolls(polls), acknowledging).await;
+        }
+        ClaimEnding::GiveBack => {
+            let what = RecipeDeed::GiveBack { item, token };
+            turn.does(session, what, claim.give_back(), done).await;
+        }
+        ClaimEnding::Drop => drop(claim),
+    }
+}
