@@ -11,13 +11,14 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     evidence.history.steps.iter().enumerate().find_map(|(step, at)| {
         let What::Granted { holding, believers, .. } = &at.what else { return None };
         let now = Moment { step, at_ns: at.at_ns };
-        // What was taken by hand its holder may believe in, and who is granted it after that as well.
-        let is_taken = |one: &Holding| evidence.causes().taken_by_hand(evidence, one, now);
+        // What was taken by hand, or by etcd, its holder may believe in, and who is granted it after that as well.
+        let is_taken = |one: &Holding| {
+            evidence.is_robbed(one.lease, now.at_ns) || evidence.causes().taken_by_hand(evidence, one, now)
+        };
         if holding.kind != Kind::Permit || is_taken(holding) {
             return None;
         }
-        let is_excused = |other: &Holding| evidence.is_robbed(other.lease, at.at_ns) || is_taken(other);
-        let others = believers.iter().filter(|other| !is_excused(other)).count();
+        let others = believers.iter().filter(|other| !is_taken(other)).count();
         let why = if others >= PERMITS as usize {
             format!("{others} others still believe that they hold one of {PERMITS}")
         } else {

@@ -128,7 +128,7 @@ mod tests {
     use tenure::kv::Request;
 
     use crate::check::script::Script;
-    use crate::history::{Holding, What};
+    use crate::history::{GuardSays, Holding, What};
     use crate::node::Node;
 
     const SECOND: u64 = 1_000_000_000;
@@ -173,6 +173,23 @@ mod tests {
             let revoked = What::Committed { revision: 9, call: None, request, events: vec![] };
             script.record(Node::Member(0), revoked);
             script.grant_beside(1, "a", 0x11, &[&first]);
+            assert_eq!(script.breach("mutual-exclusion").is_none(), excused);
+        }
+    }
+
+    #[test]
+    fn who_is_granted_what_an_old_leader_has_just_taken_from_it_is_excused_and_no_other() {
+        for (wanted_by, excused) in [(0, true), (1, false)] {
+            let (mut script, _) = revoked(SECOND, wanted_by);
+            let second = script.grant(1, "b", 0x11);
+            let late = Holding { client: 0, token: 1, lease: 0x10, ..second.clone() };
+            let what = What::Granted {
+                ticket: 99,
+                holding: late,
+                believers: vec![second],
+                says: GuardSays::default(),
+            };
+            script.record(Node::Client(0), what);
             assert_eq!(script.breach("mutual-exclusion").is_none(), excused);
         }
     }

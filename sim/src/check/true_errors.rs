@@ -349,6 +349,10 @@ impl Judge<'_, '_> {
                     "it is closed, but its lease is not revoked".to_owned()
                 })
             }
+            // Who stands for election again when its key is gone campaigns anew.
+            (Deed::Proclaim { holding, .. }, DeedEnd::Failed(Failure::ForeignKey { key })) => {
+                self.foreign_key(&holding.name, key, asked)
+            }
             (Deed::Txn { holding } | Deed::Proclaim { holding, .. }, DeedEnd::Failed(error)) => {
                 self.guarded(holding, error, asked)
             }
