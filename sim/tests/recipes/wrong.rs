@@ -16,8 +16,6 @@ pub(crate) enum Bug {
     None,
     /// No transaction goes by a receipt: one whose answer was lost counts as not applied.
     NoReceipts,
-    /// Items are deleted by their names, whoever has taken or claimed them meanwhile.
-    ByName,
     /// Of an account that a transfer read it is compared only whether it is there.
     ByExistence,
     /// Single keys are read from whatever state a member has.
@@ -49,13 +47,6 @@ fn changed(mut txn: Txn, bug: Bug) -> Txn {
         Bug::NoReceipts => {
             txn.compares.retain(|compare| !is_receipt(&compare.key));
             txn.success.retain(|op| !matches!(op, Op::Put(put) if is_receipt(&put.key)));
-        }
-        Bug::ByName => {
-            let takes = txn.success.iter().any(|op| matches!(op, Op::Delete(_)));
-            let guards = |compare: &Compare| {
-                matches!(compare.target, CompareTarget::Mod(_)) && !is_receipt(&compare.key)
-            };
-            txn.compares.retain(|compare| !takes || !guards(compare));
         }
         Bug::ByExistence => {
             for compare in txn.compares.iter_mut().filter(|compare| compare.key.starts_with(b"bank/")) {
