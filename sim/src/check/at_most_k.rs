@@ -11,10 +11,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     evidence.history.steps.iter().enumerate().find_map(|(step, at)| {
         let What::Granted { holding, believers, .. } = &at.what else { return None };
         let now = Moment { step, at_ns: at.at_ns };
-        // What was taken by hand, or by etcd, its holder may believe in, and who is granted it after that as well.
-        let is_taken = |one: &Holding| {
-            evidence.is_robbed(one.lease, now.at_ns) || evidence.causes().taken_by_hand(evidence, one, now)
-        };
+        let is_taken = |one: &Holding| evidence.is_taken_away(one, now);
         if holding.kind != Kind::Permit || is_taken(holding) {
             return None;
         }

@@ -426,10 +426,9 @@ impl<'a> Evidence<'a> {
             }
         }
         for Event { kind, kv, .. } in events {
-            let line = line_of(&kv.key);
-            let is_foreign = kv.key.get(line.len() + 1..) == Some(operator::FOREIGN);
+            let is_foreign = kv.key.ends_with(operator::FOREIGN);
             let lines = if is_foreign { &mut self.foreign } else { &mut self.keys };
-            let lives = lines.entry(line.to_vec()).or_default();
+            let lives = lines.entry(line_of(&kv.key).to_vec()).or_default();
             match kind {
                 EventKind::Put if kv.create_revision == kv.mod_revision => lives.push(KeyLife {
                     key: kv.key.clone(),

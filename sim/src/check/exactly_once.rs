@@ -3,14 +3,14 @@
 //! with nobody, and done with once. The first item in the queue's order is taken or claimed first. Once calm, a consumer that waits
 //! gets an item that is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tenure::kv::EventKind;
 
 use super::causes::is_by_a_double;
 use super::items::{Item, Items, Taken, of_queues};
 use super::{Breach, DeedLife, Evidence};
-use crate::history::{DeedEnd, Failure, RecipeDeed, RecipeEnd, Refused};
+use crate::history::{Deed, DeedEnd, Failure, RecipeDeed, RecipeEnd, Refused};
 use crate::workload::recipes::WORKED;
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
@@ -52,7 +52,7 @@ impl<'a> Judge<'_, 'a> {
                 asked.extend(items.iter().map(|item| (item.as_str(), (queue, deed))));
             }
         }
-        let mut seen = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         self.items.all.iter().find_map(|item| {
             let breach = |why: &str| {
                 let detail = format!("item {} of {:?} {why}", item.value, item.queue);
@@ -64,7 +64,7 @@ impl<'a> Judge<'_, 'a> {
             else {
                 return breach("was added, and nobody has enqueued it");
             };
-            if seen.insert(item.value.as_str(), ()).is_some() {
+            if !seen.insert(item.value.as_str()) {
                 return breach("was added twice");
             }
             match deed.ended {
@@ -141,21 +141,9 @@ impl<'a> Judge<'_, 'a> {
 
     /// What was taken was given, or lost with a consumer that was told of no success.
     fn lost(&self) -> Option<Breach> {
-        let mut given: BTreeMap<&str, ()> = BTreeMap::new();
-        for (deed, _, what) in of_queues(self.evidence) {
-            match (what, deed.ended) {
-                (_, Some((_, DeedEnd::Recipe(RecipeEnd::Items(items))))) => {
-                    given.extend(items.iter().map(|item| (item.as_str(), ())));
-                }
-                (RecipeDeed::Acknowledge { item, .. }, Some((_, DeedEnd::Done))) => {
-                    given.insert(item, ());
-                }
-                _ => {}
-            }
-        }
         self.items.all.iter().find_map(|item| {
             let taken = item.taken?;
-            if given.contains_key(item.value.as_str()) || self.is_excused(item, taken) {
+            if self.items.given.contains_key(item.value.as_str()) || self.is_excused(item, taken) {
                 return None;
             }
             let by = taken.by.map_or_else(|| "nobody".to_owned(), |by| format!("c{by}"));
@@ -209,14 +197,11 @@ impl<'a> Judge<'_, 'a> {
     /// An item that was there, for nobody else, while a consumer looked for one and took a later one.
     fn overtaken(&self) -> Option<Breach> {
         let takings = self.items.all.iter().flat_map(|item| {
-            let by_claim = |at: usize| {
-                item.claims
-                    .iter()
-                    .any(|claim| claim.made.step < at && claim.ended.is_none_or(|ended| ended.step >= at))
-            };
+            let by_claim = |at: usize| item.is_claimed_within(at..=at);
             let taken = item.taken.filter(|taken| !by_claim(taken.at.step));
             let taken = taken.map(|taken| (taken.at.step, taken.by));
-            let claims = item.claims.iter().map(|claim| (claim.made.step, self.claimant(item, claim.token)));
+            let claimant = |token: i64| self.items.claimants.get(&(item.queue, token)).copied();
+            let claims = item.claims.iter().map(move |claim| (claim.made.step, claimant(claim.token)));
             taken.into_iter().chain(claims).map(move |(step, by)| (step, by, item))
         });
         takings
@@ -224,11 +209,10 @@ impl<'a> Judge<'_, 'a> {
                 let since = self.looks_since(by?, item.queue, step)?;
                 let overtaken = self.items.all.iter().find(|other| {
                     other.queue == item.queue
-                        && other.is_there(step)
+                        // Of one batch all are taken at once.
+                        && other.stays(step)
                         && self.is_before(other, item)
                         && !other.is_claimed_within(since..=step)
-                        // Of one batch all are taken at once.
-                        && other.taken.is_none_or(|taken| taken.at.step > step)
                 })?;
                 let detail = format!(
                     "item {} of {:?} was taken before item {}, which is first",
@@ -237,18 +221,6 @@ impl<'a> Judge<'_, 'a> {
                 Some(Breach { step, detail })
             })
             .min_by_key(|breach| breach.step)
-    }
-
-    /// Who was told of a claim.
-    fn claimant(&self, item: &Item<'_>, token: i64) -> Option<u32> {
-        of_queues(self.evidence).find_map(|(deed, queue, _)| match deed.ended {
-            Some((_, DeedEnd::Recipe(RecipeEnd::Claimed { token: told, .. })))
-                if *told == token && queue == item.queue =>
-            {
-                Some(deed.client)
-            }
-            _ => None,
-        })
     }
 
     /// Since when a consumer may have known what it acted on at this step: each of its programs may go on with what one that was
@@ -260,7 +232,7 @@ impl<'a> Judge<'_, 'a> {
             if deed.client != client || of != queue || !consumes || deed.began.step >= step {
                 continue;
             }
-            let crate::history::Deed::Recipe { place: (lane, _), .. } = deed.what else { continue };
+            let Deed::Recipe { place: (lane, _), .. } = deed.what else { continue };
             let succeeded = matches!(deed.ended, Some((ended, DeedEnd::Recipe(_))) if ended.step < step);
             let known = since.entry(*lane).or_insert((deed.began.step, false));
             *known = if known.1 { (deed.began.step, succeeded) } else { (known.0, succeeded) };

@@ -8,7 +8,7 @@ use tenure::kv::{Event, EventKind};
 
 use super::order::Commit;
 use super::{DeedLife, Evidence, Moment};
-use crate::history::{Deed, RecipeDeed};
+use crate::history::{Deed, DeedEnd, RecipeDeed, RecipeEnd};
 use crate::node::Node;
 
 /// A claim of an item, from commit to commit.
@@ -46,9 +46,9 @@ pub(crate) struct Item<'a> {
 }
 
 impl Item<'_> {
-    /// Whether it is in the queue just before this step.
-    pub(crate) fn is_there(&self, step: usize) -> bool {
-        self.added.step < step && self.taken.is_none_or(|taken| taken.at.step >= step)
+    /// Whether it is in the queue before this step and after it.
+    pub(crate) fn stays(&self, step: usize) -> bool {
+        self.added.step < step && self.taken.is_none_or(|taken| taken.at.step > step)
     }
 
     /// Whether somebody has claimed it at some time of these steps.
@@ -63,6 +63,10 @@ impl Item<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct Items<'a> {
     pub(crate) all: Vec<Item<'a>>,
+    /// What consumers were given for good, with what it was given by and when.
+    pub(crate) given: BTreeMap<&'a str, (DeedLife<'a>, Moment)>,
+    /// Who was told of a claim, by queue and token.
+    pub(crate) claimants: BTreeMap<(&'a str, i64), u32>,
     /// Where those of each key stand, the newest last.
     by_key: BTreeMap<&'a [u8], usize>,
 }
@@ -70,11 +74,13 @@ pub(crate) struct Items<'a> {
 impl<'a> Items<'a> {
     pub(super) fn of(evidence: &Evidence<'a>) -> Self {
         let mut items = Self::default();
-        let mut queues: Vec<(&str, Vec<u8>)> = Vec::new();
-        for (_, name, what) in of_queues(evidence) {
-            if matches!(what, RecipeDeed::Enqueue { .. }) && queues.iter().all(|(known, _)| *known != name) {
-                queues.push((name, format!("__{name}\0claim/").into_bytes()));
+        // Each queue, and how its claims' keys begin.
+        let mut queues: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+        for (deed, queue, what) in of_queues(evidence) {
+            if matches!(what, RecipeDeed::Enqueue { .. }) {
+                queues.entry(queue).or_insert_with(|| format!("__{queue}\0claim/").into_bytes());
             }
+            items.told(deed, queue, what);
         }
         if queues.is_empty() {
             return items;
@@ -88,6 +94,21 @@ impl<'a> Items<'a> {
             }
         }
         items
+    }
+
+    fn told(&mut self, deed: &DeedLife<'a>, queue: &'a str, what: &'a RecipeDeed) {
+        match (what, deed.ended) {
+            (_, Some((at, DeedEnd::Recipe(RecipeEnd::Items(items))))) => {
+                self.given.extend(items.iter().map(|item| (item.as_str(), (*deed, at))));
+            }
+            (RecipeDeed::Acknowledge { item, .. }, Some((at, DeedEnd::Done))) => {
+                self.given.insert(item, (*deed, at));
+            }
+            (_, Some((_, DeedEnd::Recipe(RecipeEnd::Claimed { token, .. })))) => {
+                self.claimants.entry((queue, *token)).or_insert(deed.client);
+            }
+            _ => {}
+        }
     }
 
     fn taken(&self, evidence: &Evidence<'_>, commit: &Commit<'_>) -> Taken {

@@ -45,7 +45,7 @@ pub use evidence::{
     Ask, Bounds, Call, DeedLife, Evidence, KeyLife, Moment, Outcome, Planned, PlannedLane, SessionLife,
     TenureLife,
 };
-pub(crate) use items::of_queues;
+pub(crate) use items::{Item, of_queues};
 pub use linearizable::{Judged, judged as judged_registers};
 pub(crate) use order::Order;
 pub use plain::{Operation, Plain, Stream};

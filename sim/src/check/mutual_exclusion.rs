@@ -22,11 +22,8 @@ fn first_shared(evidence: &Evidence<'_>, concerns: impl Fn(Kind) -> bool) -> Opt
         if !concerns(holding.kind) {
             return None;
         }
-        // What was taken by hand, or by etcd, its holder may believe in, and who is granted it after that as well.
         let now = Moment { step, at_ns: at.at_ns };
-        let is_taken = |one: &Holding| {
-            evidence.is_robbed(one.lease, now.at_ns) || evidence.causes().taken_by_hand(evidence, one, now)
-        };
+        let is_taken = |one: &Holding| evidence.is_taken_away(one, now);
         let mut others = believers.iter().filter(|other| excludes(holding, other));
         let other = others.find(|other| !is_taken(other) && !is_taken(holding))?;
         let detail = format!(

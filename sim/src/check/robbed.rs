@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tenure::kv::Request;
 
+use super::evidence::Moment;
 use super::lease_life::Renewed;
 use super::{Evidence, lease_life};
-use crate::history::What;
+use crate::history::{Holding, What};
 
 /// A lease that was taken from its owner.
 #[derive(Clone, Copy, Debug)]
@@ -28,45 +29,36 @@ impl Evidence<'_> {
     pub(super) fn is_robbed(&self, lease: i64, at_ns: u64) -> bool {
         self.robbed.get(&lease).is_some_and(|robbed| (robbed.from_ns..robbed.until_ns).contains(&at_ns))
     }
+
+    /// Whether a tenure was taken by hand, or by etcd: its holder may believe in it, and who is granted it after that as well.
+    pub(super) fn is_taken_away(&self, holding: &Holding, now: Moment) -> bool {
+        self.is_robbed(holding.lease, now.at_ns) || self.causes().taken_by_hand(self, holding, now)
+    }
 }
 
 /// The leases that ended before their time because a member wanted it that did not lead any more, or not in that term; or
 /// because what gave them their time was a renewal that such a member may have answered.
 pub(super) fn robbed(evidence: &Evidence<'_>) -> BTreeMap<i64, Robbed> {
-    let by_old_leaders = revoked_by_old_leaders(evidence);
+    let revoked = revoked(evidence);
     let double = double_leads(evidence);
-    if by_old_leaders.is_empty() && double.is_empty() {
+    if double.is_empty() && revoked.values().all(|revoked| !revoked.by_an_old_leader) {
         return BTreeMap::new();
     }
     let may_be_old =
         |renewed: &Renewed| double.iter().any(|&(from, to)| renewed.sent <= to && from <= renewed.answered);
     let renewals = lease_life::renewals(evidence);
-    run_out(evidence)
+    revoked
         .into_iter()
-        .filter_map(|(lease, from_ns)| {
+        .filter_map(|(lease, Revoked { at_ns: from_ns, by_an_old_leader })| {
             let sent =
                 || renewals.get(&lease).into_iter().flatten().filter(|renewed| renewed.sent_ns <= from_ns);
-            let lives = |renewed: &Renewed| renewed.lives_until_ns(evidence.bounds.drift_ppm) > from_ns;
-            let by_old_renewal =
-                || sent().any(lives) && !sent().any(|renewed| lives(renewed) && !may_be_old(renewed));
-            let is_robbed = by_old_leaders.contains(&lease) || by_old_renewal();
             let until_ns = sent().map(|renewed| renewed.lives_until_ns(0)).max()?;
+            let lives = |renewed: &&Renewed| renewed.lives_until_ns(evidence.bounds.drift_ppm) > from_ns;
+            let mut living = sent().filter(lives).peekable();
+            let is_robbed = by_an_old_leader || living.peek().is_some() && living.all(may_be_old);
             (is_robbed && from_ns < until_ns).then_some((lease, Robbed { from_ns, until_ns }))
         })
         .collect()
-}
-
-/// The leases that the cluster revoked of itself, and when.
-fn run_out(evidence: &Evidence<'_>) -> BTreeMap<i64, u64> {
-    let mut run_out = BTreeMap::new();
-    for step in &evidence.history.steps {
-        if let What::Committed { call: None, request, .. } = &step.what
-            && let Request::LeaseRevoke { id } = **request
-        {
-            run_out.entry(id).or_insert(step.at_ns);
-        }
-    }
-    run_out
 }
 
 /// From which step to which one more than one member believed that it leads.
@@ -94,11 +86,18 @@ fn double_leads(evidence: &Evidence<'_>) -> Vec<(usize, usize)> {
     double
 }
 
-fn revoked_by_old_leaders(evidence: &Evidence<'_>) -> BTreeSet<i64> {
+/// That the cluster revoked a lease of itself.
+struct Revoked {
+    at_ns: u64,
+    /// It was wanted by a member that did not lead any more, or not in that term.
+    by_an_old_leader: bool,
+}
+
+fn revoked(evidence: &Evidence<'_>) -> BTreeMap<i64, Revoked> {
     let mut leader = None;
     // For each lease that is to be revoked, whether an old leader wants it.
     let mut wanted: BTreeMap<i64, bool> = BTreeMap::new();
-    let mut revoked = BTreeSet::new();
+    let mut revoked: BTreeMap<i64, Revoked> = BTreeMap::new();
     for step in &evidence.history.steps {
         match &step.what {
             What::Leads { .. } => {
@@ -109,10 +108,10 @@ fn revoked_by_old_leaders(evidence: &Evidence<'_>) -> BTreeSet<i64> {
                 wanted.insert(*lease, leader != Some(step.node));
             }
             What::Committed { call: None, request, .. } => {
-                if let Request::LeaseRevoke { id } = **request
-                    && wanted.remove(&id) == Some(true)
-                {
-                    revoked.insert(id);
+                if let Request::LeaseRevoke { id } = **request {
+                    // Two leaders may want it: the first revocation takes it.
+                    let new = Revoked { at_ns: step.at_ns, by_an_old_leader: false };
+                    revoked.entry(id).or_insert(new).by_an_old_leader |= wanted.remove(&id) == Some(true);
                 }
             }
             _ => {}

@@ -15,6 +15,33 @@ const MILLISECOND: u64 = 1_000_000;
 /// What is added to a lease's number for the call that renews it.
 const RENEWAL: u64 = 1 << 32;
 
+/// A progress bound of 10 s and an election timeout of 1 s.
+pub(super) const BOUNDS: Bounds = Bounds {
+    progress_ns: 10_000 * MILLISECOND,
+    election_timeout_ns: 1_000 * MILLISECOND,
+    drift_ppm: 1_000,
+    robs: true,
+};
+
+/// Reads the history so far, which then goes on.
+pub(super) fn read<T>(
+    recorder: &mut Recorder,
+    bounds: Bounds,
+    read: impl FnOnce(&mut Evidence<'_>) -> T,
+) -> T {
+    let history = recorder.finish();
+    let said = read(&mut Evidence::of(&history, bounds));
+    for step in history.steps {
+        recorder.record(step.at_ns, step.node, step.what);
+    }
+    said
+}
+
+/// How an invariant is checked.
+pub(super) fn check_of(invariant: &str) -> fn(&Evidence<'_>) -> Option<Breach> {
+    INVARIANTS.iter().find(|one| one.name == invariant).expect("an invariant").check
+}
+
 /// A history in the making. Each step is a millisecond after the one before.
 pub(super) struct Script {
     recorder: Recorder,
@@ -58,29 +85,17 @@ impl Script {
         self.steps
     }
 
-    /// What this invariant says of the history so far, with a progress bound of 10 s and an election timeout of 1 s.
+    /// What this invariant says of the history so far, within [`BOUNDS`].
     pub(super) fn breach(&mut self, invariant: &str) -> Option<Breach> {
         self.breach_of_plan(invariant, Planned::default())
     }
 
     /// As [`Script::breach`], of clients that had so much to do.
     pub(super) fn breach_of_plan(&mut self, invariant: &str, planned: Planned) -> Option<Breach> {
-        let history = self.recorder.finish();
-        let bounds = Bounds {
-            progress_ns: 10_000 * MILLISECOND,
-            election_timeout_ns: 1_000 * MILLISECOND,
-            drift_ppm: 1_000,
-            robs: true,
-        };
-        let found = INVARIANTS.iter().find(|one| one.name == invariant).expect("an invariant");
-        let mut evidence = Evidence::of(&history, bounds);
-        evidence.planned = planned;
-        let breach = (found.check)(&evidence);
-        drop(evidence);
-        for step in history.steps {
-            self.recorder.record(step.at_ns, step.node, step.what);
-        }
-        breach
+        read(&mut self.recorder, BOUNDS, |evidence| {
+            evidence.planned = planned;
+            (check_of(invariant))(evidence)
+        })
     }
 
     pub(super) fn holding(client: u32, name: &str, lease: i64, token: i64) -> Holding {

@@ -10,8 +10,9 @@ use tenure::kv::{
     prefix_end,
 };
 
-use super::{Bounds, Breach, Evidence, INVARIANTS};
-use crate::history::{CallEnd, History, Recorder, Refused, WatchSays, What};
+use super::script::{self, BOUNDS, check_of};
+use super::{Breach, Evidence};
+use crate::history::{CallEnd, Recorder, Refused, WatchSays, What};
 use crate::node::Node;
 
 /// In nanoseconds.
@@ -52,23 +53,14 @@ impl PlainScript {
         self.steps - 1
     }
 
-    /// What an invariant says of the history so far, with a progress bound of 10 s.
+    /// What an invariant says of the history so far, within [`BOUNDS`].
     pub(super) fn breach(&mut self, invariant: &str) -> Option<Breach> {
-        let found = INVARIANTS.iter().find(|one| one.name == invariant).expect("an invariant");
-        self.with_evidence(found.check)
+        self.with_evidence(check_of(invariant))
     }
 
     /// Reads the history so far.
     pub(super) fn with_evidence<T>(&mut self, read: impl Fn(&Evidence<'_>) -> T) -> T {
-        let History { steps, hashes } = self.recorder.finish();
-        let history = History { steps, hashes };
-        let bounds =
-            Bounds { progress_ns: 10 * SECOND, election_timeout_ns: SECOND, drift_ppm: 1_000, robs: true };
-        let said = read(&Evidence::of(&history, bounds));
-        for step in history.steps {
-            self.recorder.record(step.at_ns, step.node, step.what);
-        }
-        said
+        script::read(&mut self.recorder, BOUNDS, |evidence| read(evidence))
     }
 
     pub(super) fn wait(&mut self, ns: u64) {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tenure::kv::{Event, EventKind, KeyValue, Range, Request};
 
-use super::{Bounds, Breach, Evidence, INVARIANTS};
+use super::script::{self, BOUNDS, check_of};
+use super::{Bounds, Breach};
 use crate::history::{Deed, DeedEnd, RecipeDeed, RecipeEnd, Recorder, What};
 use crate::node::Node;
 
@@ -34,17 +35,10 @@ impl RecipeScript {
         self.recorder.record(self.now_ns, node, what);
     }
 
-    /// What `exactly-once` says of the history so far, with a progress bound of 10 s.
+    /// What an invariant says of the history so far.
     pub(super) fn breach(&mut self, invariant: &str) -> Option<Breach> {
-        let history = self.recorder.finish();
-        let bounds =
-            Bounds { progress_ns: 10 * SECOND, election_timeout_ns: SECOND, drift_ppm: 1_000, robs: false };
-        let found = INVARIANTS.iter().find(|one| one.name == invariant).expect("an invariant");
-        let breach = (found.check)(&Evidence::of(&history, bounds));
-        for step in history.steps {
-            self.recorder.record(step.at_ns, step.node, step.what);
-        }
-        breach
+        let bounds = Bounds { robs: false, ..BOUNDS };
+        script::read(&mut self.recorder, bounds, |evidence| (check_of(invariant))(evidence))
     }
 
     pub(super) fn calm(&mut self) {

@@ -388,14 +388,11 @@ impl Judge<'_, '_> {
                 Failure::NotHeld,
                 _,
             ) => {
-                let lives = self.evidence.keys.values().flatten();
-                let mut gone = lives.filter(|life| {
+                let is_gone = self.evidence.keys.values().flatten().any(|life| {
                     life.create_revision == *token
                         && life.deleted.is_some_and(|(_, gone)| gone.step < asked.ended.step)
                 });
-                unless(gone.next().is_some(), || {
-                    "it is not held any more, but nobody took it away".to_owned()
-                })
+                unless(is_gone, || "it is not held any more, but nobody took it away".to_owned())
             }
             // What one that was given up had begun the next one goes on with, and is told of its loss.
             (RecipeDeed::Dequeue { .. }, Failure::Maybe(_), _) => {

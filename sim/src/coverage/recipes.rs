@@ -1,29 +1,11 @@
 //! The marks of recipes.
 
-use std::collections::BTreeMap;
-
 use linkme::distributed_slice;
 
 use super::{MARKS, Mark};
-use crate::check::{DeedLife, Evidence, Moment, of_queues};
-use crate::history::{DeedEnd, Failure, RecipeDeed, RecipeEnd};
-
-/// Each item that a consumer was given for good, with what it was given by and when.
-fn given<'a>(evidence: &Evidence<'a>) -> BTreeMap<&'a str, (DeedLife<'a>, Moment)> {
-    let mut given = BTreeMap::new();
-    for (deed, _, what) in of_queues(evidence) {
-        match (what, deed.ended) {
-            (_, Some((at, DeedEnd::Recipe(RecipeEnd::Items(items))))) => {
-                given.extend(items.iter().map(|item| (item.as_str(), (*deed, at))));
-            }
-            (RecipeDeed::Acknowledge { item, .. }, Some((at, DeedEnd::Done))) => {
-                given.insert(item, (*deed, at));
-            }
-            _ => {}
-        }
-    }
-    given
-}
+use crate::check::{Evidence, Item, Moment, of_queues};
+use crate::history::{DeedEnd, Failure, RecipeDeed, RecipeEnd, What};
+use crate::node::Node;
 
 #[distributed_slice(MARKS)]
 static GIVEN_BACK: Mark =
@@ -31,22 +13,14 @@ static GIVEN_BACK: Mark =
 
 fn given_back_by_a_crash(evidence: &Evidence<'_>) -> bool {
     let crashed = |client: u32, from: Moment, to: Moment| {
-        let steps = &evidence.history.steps[from.step..to.step];
-        steps.iter().any(|step| {
-            step.node == crate::node::Node::Client(client) && step.what == crate::history::What::Crashed
-        })
+        let mut steps = evidence.history.steps[from.step..to.step].iter();
+        steps.any(|step| step.node == Node::Client(client) && step.what == What::Crashed)
     };
-    let claimants: BTreeMap<i64, u32> = of_queues(evidence)
-        .filter_map(|(deed, ..)| match deed.ended {
-            Some((_, DeedEnd::Recipe(RecipeEnd::Claimed { token, .. }))) => Some((*token, deed.client)),
-            _ => None,
-        })
-        .collect();
-    evidence.items().all.iter().any(|item| {
+    let items = evidence.items();
+    items.all.iter().any(|item| {
         item.claims.iter().any(|claim| {
-            let (Some(client), Some(ended)) = (claimants.get(&claim.token), claim.ended) else {
-                return false;
-            };
+            let claimant = items.claimants.get(&(item.queue, claim.token));
+            let (Some(client), Some(ended)) = (claimant, claim.ended) else { return false };
             item.taken.is_some_and(|taken| taken.at.step > ended.step) && crashed(*client, claim.made, ended)
         })
     })
@@ -56,9 +30,9 @@ fn given_back_by_a_crash(evidence: &Evidence<'_>) -> bool {
 static LOST: Mark = Mark {
     name: "an item was lost with the consumer that had taken it",
     seen: |evidence| {
-        let given = given(evidence);
-        let mut items = evidence.items().all.iter();
-        items.any(|item| item.taken.is_some() && !given.contains_key(item.value.as_str()))
+        let items = evidence.items();
+        let is_given = |item: &Item<'_>| items.given.contains_key(item.value.as_str());
+        items.all.iter().any(|item| item.taken.is_some() && !is_given(item))
     },
 };
 
@@ -66,11 +40,11 @@ static LOST: Mark = Mark {
 static ANSWER_LOST: Mark = Mark {
     name: "an item was taken though the answer was lost",
     seen: |evidence| {
-        let given = given(evidence);
-        evidence.items().all.iter().any(|item| {
+        let items = evidence.items();
+        items.all.iter().any(|item| {
             let lost =
                 |sent: usize| evidence.calls.values().any(|call| call.sent == Some(sent) && call.answer_lost);
-            item.taken.is_some_and(|taken| lost(taken.sent)) && given.contains_key(item.value.as_str())
+            item.taken.is_some_and(|taken| lost(taken.sent)) && items.given.contains_key(item.value.as_str())
         })
     },
 };
@@ -79,9 +53,9 @@ static ANSWER_LOST: Mark = Mark {
 static WAITED: Mark = Mark {
     name: "an item came to one who had waited for it",
     seen: |evidence| {
-        let given = given(evidence);
-        evidence.items().all.iter().any(|item| {
-            given.get(item.value.as_str()).is_some_and(|(deed, _)| deed.began.step < item.added.step)
+        let items = evidence.items();
+        items.all.iter().any(|item| {
+            items.given.get(item.value.as_str()).is_some_and(|(deed, _)| deed.began.step < item.added.step)
         })
     },
 };
@@ -90,10 +64,10 @@ static WAITED: Mark = Mark {
 static TAKEN_BEFORE: Mark = Mark {
     name: "a consumer was given what an earlier wait of its had taken",
     seen: |evidence| {
-        let given = given(evidence);
-        evidence.items().all.iter().any(|item| {
+        let items = evidence.items();
+        items.all.iter().any(|item| {
             let taken = item.taken.map_or(usize::MAX, |taken| taken.at.step);
-            given.get(item.value.as_str()).is_some_and(|(deed, _)| taken < deed.began.step)
+            items.given.get(item.value.as_str()).is_some_and(|(deed, _)| taken < deed.began.step)
         })
     },
 };

@@ -12,6 +12,11 @@ pub(super) fn within(rng: &mut ChaCha8Rng, [from, to]: Span) -> u64 {
     rng.random_range(from..=to)
 }
 
+/// A drawn number that is known to be small.
+pub(super) fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 /// A number of the span, small ones as likely as large ones of ten times the size: half of all draws are at or below
 /// the geometric middle.
 pub(super) fn skewed(rng: &mut ChaCha8Rng, [from, to]: Span) -> u64 {

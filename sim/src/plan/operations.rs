@@ -13,7 +13,7 @@ use crate::workload::program::{
 };
 
 /// More operations than any client gets through.
-pub(super) const MOST_OPERATIONS: usize = 2_000;
+const MOST_OPERATIONS: usize = 2_000;
 
 pub(super) fn draw(scenario: &Scenario, streams: &Streams) -> Vec<ClientPlan> {
     let mut rng = streams.stream("plan");
@@ -46,7 +46,7 @@ fn all_lanes(scenario: &Scenario, count: u32, rng: &mut ChaCha8Rng) -> Vec<LaneP
     lanes
 }
 
-/// As many operations as fit into the time, were there no waiting.
+/// One session, and what is done with it.
 fn lane(scenario: &Scenario, rng: &mut ChaCha8Rng) -> LanePlan {
     let ttl_s = within(rng, scenario.clients.ttl_s);
     let idle = LanePlan { ttl_s, ..LanePlan::default() };
@@ -56,14 +56,23 @@ fn lane(scenario: &Scenario, rng: &mut ChaCha8Rng) -> LanePlan {
     if scenario.uses_recipes() {
         return LanePlan { recipes: recipes::operations(scenario, rng), ..idle };
     }
+    let operations = as_many_as_fit(scenario, || {
+        let operation = operation(&scenario.workload, rng)?;
+        Some((operation.think_ms + operation.hold.for_ms, operation))
+    });
+    LanePlan { operations, ..idle }
+}
+
+/// As many operations as fit into the time, were there no waiting; each is drawn with the time that it takes, in milliseconds.
+pub(super) fn as_many_as_fit<T>(scenario: &Scenario, mut draw: impl FnMut() -> Option<(u64, T)>) -> Vec<T> {
     let mut operations = Vec::new();
     let mut at_ms = 0;
     while at_ms < scenario.drain_at_ms() && operations.len() < MOST_OPERATIONS {
-        let Some(operation) = operation(&scenario.workload, rng) else { break };
-        at_ms += operation.think_ms + operation.hold.for_ms + 1;
+        let Some((takes_ms, operation)) = draw() else { break };
+        at_ms += takes_ms + 1;
         operations.push(operation);
     }
-    LanePlan { operations, ..idle }
+    operations
 }
 
 fn observing(scenario: &Scenario, rng: &mut ChaCha8Rng) -> ObservingPlan {

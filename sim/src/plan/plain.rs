@@ -3,26 +3,23 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::draw::{chance, choices, skewed, weighted, within};
-use super::operations::MOST_OPERATIONS;
+use super::operations::as_many_as_fit;
 use crate::scenario::{Scenario, WorkloadSpec};
 use crate::workload::plain::program::{PlainKind, PlainOperation, PlainWatch, WatchedSpan};
 
 /// A read of the past, or a watch from it, goes at most so many revisions back: beyond the reach of compactions, too.
 const FARTHEST_BACK: u64 = 120;
 
-/// As many operations as fit into the time, were there no waiting.
+/// What one program does.
 pub(super) fn operations(scenario: &Scenario, rng: &mut ChaCha8Rng) -> Vec<PlainOperation> {
     let workload = &scenario.workload;
-    let mut operations = Vec::new();
-    let mut at_ms = 0;
-    while at_ms < scenario.drain_at_ms() && operations.len() < MOST_OPERATIONS {
-        let Some(what) = kind(workload, rng) else { break };
+    as_many_as_fit(scenario, || {
+        let what = kind(workload, rng)?;
         // Now and then there is no pause at all.
         let think_ms = if chance(rng, 1, 5) { 0 } else { within(rng, workload.think_ms) };
-        at_ms += think_ms + 1;
-        operations.push(PlainOperation { think_ms, patience_ms: within(rng, workload.patience_ms), what });
-    }
-    operations
+        let patience_ms = within(rng, workload.patience_ms);
+        Some((think_ms, PlainOperation { think_ms, patience_ms, what }))
+    })
 }
 
 fn kind(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Option<PlainKind> {

@@ -2,23 +2,18 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::draw::{chance, choices, skewed, weighted, within};
-use super::operations::{MOST_OPERATIONS, few};
+use super::draw::{chance, choices, skewed, small, weighted, within};
+use super::operations::{as_many_as_fit, few};
 use crate::scenario::{Scenario, WorkloadSpec};
 use crate::workload::program::Patience;
 use crate::workload::recipes::program::{ClaimEnding, RecipeKind, RecipeOperation};
 
-/// As many operations as fit into the time, were there no waiting.
+/// What one program does.
 pub(super) fn operations(scenario: &Scenario, rng: &mut ChaCha8Rng) -> Vec<RecipeOperation> {
-    let workload = &scenario.workload;
-    let mut operations = Vec::new();
-    let mut at_ms = 0;
-    while at_ms < scenario.drain_at_ms() && operations.len() < MOST_OPERATIONS {
-        let Some(operation) = operation(workload, rng) else { break };
-        at_ms += operation.think_ms + 1;
-        operations.push(operation);
-    }
-    operations
+    as_many_as_fit(scenario, || {
+        let operation = operation(&scenario.workload, rng)?;
+        Some((operation.think_ms, operation))
+    })
 }
 
 fn operation(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Option<RecipeOperation> {
@@ -73,8 +68,4 @@ fn claim_ending(rng: &mut ChaCha8Rng) -> ClaimEnding {
         9 | 10 => ClaimEnding::GiveBack,
         _ => ClaimEnding::Drop,
     }
-}
-
-fn small(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

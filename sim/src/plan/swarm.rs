@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::draw::{chance, likely, skewed, within};
+use super::draw::{chance, likely, skewed, small, within};
 use crate::scenario::{Profile, Scenario};
 use crate::store::EtcdVersion;
 use crate::streams::Streams;
@@ -53,10 +53,6 @@ pub(super) fn cluster(drawn: &mut Scenario, streams: &Streams) {
     timings(drawn, &mut stream("timings"));
     latencies(drawn, &mut stream("latencies"));
     drawn.cluster.catch_up_entries = catch_up_entries(&mut stream("snapshots"));
-}
-
-fn small(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 fn release(rng: &mut ChaCha8Rng) -> String {

@@ -2,15 +2,17 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::join_all;
+use futures_util::{FutureExt, select_biased};
 use tenure::{Backend, Etcd, EtcdOptions};
 
 use super::lane::Lane;
 use super::observer;
 use super::plain::{self, PlainLane};
+use super::program::Patience;
 use super::recipes::RecipeLane;
 use super::sessions::{Sessions, owners};
 use super::shared::Shared;
@@ -106,6 +108,26 @@ impl Client<'_> {
         }
     }
 
+    /// Waits for something for as long as the client is willing to; `None` if it gave up.
+    pub(super) async fn patiently<T>(
+        &self,
+        patience: Patience,
+        waiting: impl Future<Output = T>,
+    ) -> Option<T> {
+        match patience {
+            Patience::CancelAfterMs(after_ms) => {
+                let mut waiting = std::pin::pin!(waiting.fuse());
+                let mut impatience = std::pin::pin!(self.sleep_ms(after_ms).fuse());
+                select_biased! {
+                    answer = waiting => Some(answer),
+                    () = impatience => None,
+                }
+            }
+            Patience::CancelAfterPolls(polls) => up_to_polls(waiting, polls).await,
+            Patience::Forever | Patience::Try | Patience::TimeoutMs(_) => Some(waiting.await),
+        }
+    }
+
     pub(super) fn record(&self, what: What) {
         self.env.record(what);
     }
@@ -131,6 +153,21 @@ impl Client<'_> {
     pub(super) fn is_draining(&self) -> bool {
         self.env.stage.now_ns() >= self.shared.drain_at_ns()
     }
+}
+
+/// Waits for something, but drops it when it has to wait once more than so many times: `None`.
+pub(super) async fn up_to_polls<T>(waiting: impl Future<Output = T>, most: u32) -> Option<T> {
+    let mut waiting = std::pin::pin!(waiting);
+    let mut left = most;
+    std::future::poll_fn(|cx| match waiting.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// Records how a deed ended, also if that is by being dropped. A dead process records nothing.

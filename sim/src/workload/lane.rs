@@ -1,12 +1,10 @@
 //! One program of a client: it asks, holds, gives back, by a session of its own or one that it shares.
 
 use std::sync::Arc;
-use std::task::Poll;
 
-use futures_util::{FutureExt, select_biased};
 use tenure::{Election, Session};
 
-use super::client::Client;
+use super::client::{Client, up_to_polls};
 use super::hold;
 use super::library::limit_ms;
 use super::primitive::{Ask, Held, Through, Wait};
@@ -210,23 +208,9 @@ impl<'a> Lane<'a> {
         goes_on: bool,
     ) -> Result<Box<dyn Held>, Failure> {
         let through = Through { session, backend: Arc::clone(&self.client.backend) };
-        let mut taking = self.client.shared.primitive(operation.primitive).take(through, ask).fuse();
-        let answer = match operation.patience {
-            _ if goes_on => taking.await,
-            Patience::CancelAfterMs(after_ms) => {
-                let mut impatience = std::pin::pin!(self.client.sleep_ms(after_ms).fuse());
-                select_biased! {
-                    answer = taking => answer,
-                    () = impatience => return Err(Failure::Cancelled),
-                }
-            }
-            Patience::CancelAfterPolls(polls) => match up_to_polls(taking, polls).await {
-                Some(answer) => answer,
-                None => return Err(Failure::Cancelled),
-            },
-            _ => taking.await,
-        };
-        match answer {
+        let taking = self.client.shared.primitive(operation.primitive).take(through, ask);
+        let patience = if goes_on { Patience::Forever } else { operation.patience };
+        match self.client.patiently(patience, taking).await.ok_or(Failure::Cancelled)? {
             Ok(Some(held)) => Ok(held),
             Ok(None) => Err(Failure::HeldByAnother),
             Err(error) => Err(error.into()),
@@ -234,7 +218,7 @@ impl<'a> Lane<'a> {
     }
 }
 
-fn wait(patience: Patience) -> Wait {
+pub(super) fn wait(patience: Patience) -> Wait {
     match patience {
         Patience::Forever | Patience::CancelAfterMs(_) | Patience::CancelAfterPolls(_) => Wait::Forever,
         Patience::Try => Wait::Try,
@@ -242,8 +226,8 @@ fn wait(patience: Patience) -> Wait {
     }
 }
 
-/// The time limit that the primitive is given.
-fn limit(wait: Wait) -> Option<u64> {
+/// The time limit that the primitive or recipe is given.
+pub(super) fn limit(wait: Wait) -> Option<u64> {
     match wait {
         Wait::Forever => None,
         Wait::Try => Some(0),
@@ -286,19 +270,4 @@ fn how(operation: &Operation, goes_on: bool) -> &'static str {
         Patience::TimeoutMs(_) => limited,
         Patience::CancelAfterMs(_) | Patience::CancelAfterPolls(_) => cancelled,
     }
-}
-
-/// Waits for something, but drops it when it has to wait once more than so many times: `None`.
-pub(super) async fn up_to_polls<T>(waiting: impl Future<Output = T>, most: u32) -> Option<T> {
-    let mut waiting = std::pin::pin!(waiting);
-    let mut left = most;
-    std::future::poll_fn(|cx| match waiting.as_mut().poll(cx) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending if left == 0 => Poll::Ready(None),
-        Poll::Pending => {
-            left -= 1;
-            Poll::Pending
-        }
-    })
-    .await
 }

@@ -14,8 +14,8 @@ use crate::history::{Deed, DeedEnd, Holding};
 /// How long an operator waits for etcd.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The last part of a key that an operator puts into a line: no contender's ends so.
-pub(crate) const FOREIGN: &[u8] = b"by-hand";
+/// How a key ends that an operator puts into a line: no contender's ends so.
+pub(crate) const FOREIGN: &[u8] = b"/by-hand";
 /// How long it stays there, unless its deletion is lost: then its lease ends it.
 const FOREIGN_FOR_MS: u64 = 200;
 const FOREIGN_TTL_S: i64 = 2;
@@ -46,7 +46,7 @@ pub(super) async fn interfere(client: &Client<'_>, holding: &Holding, held: &dyn
 
 /// By a lease that nobody renews: a put that is applied late finds it gone, and nothing is left.
 async fn put_foreign(client: &Client<'_>, holding: &Holding) {
-    let key = [holding.name.as_bytes(), b"/", FOREIGN].concat();
+    let key = [holding.name.as_bytes(), FOREIGN].concat();
     by_hand(client, holding, OperatorAct::PutForeign, None, async {
         let wanted = Request::LeaseGrant { id: 0, ttl_s: FOREIGN_TTL_S };
         let Some(Response::LeaseGrant { grant, .. }) = ask(client, wanted).await else { return };

@@ -1,10 +1,7 @@
 //! One program that uses recipes: its operations one after another, by a session of its own or one that it shares.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::select_biased;
 use tenure::{Error, Session};
 
 use super::program::{RecipeKind, RecipeOperation};
@@ -12,8 +9,6 @@ use super::queue::Queues;
 use crate::history::{Deed, DeedEnd, RecipeDeed};
 use crate::plan::LanePlan;
 use crate::workload::client::Client;
-use crate::workload::lane::up_to_polls;
-use crate::workload::program::Patience;
 use crate::workload::sessions::Sessions;
 
 pub(crate) struct RecipeLane<'a> {
@@ -77,38 +72,4 @@ impl Turn<'_> {
         let deed = Deed::Recipe { name, lease: session.lease(), place: self.place, what };
         self.client.does(deed, work, end).await.ok()
     }
-
-    /// Waits for something for as long as the client is willing to; `None` if it gave up.
-    pub(super) async fn patiently<T>(
-        &self,
-        patience: Patience,
-        waiting: impl Future<Output = T>,
-    ) -> Option<T> {
-        match patience {
-            Patience::CancelAfterMs(after_ms) => {
-                let mut waiting = std::pin::pin!(waiting.fuse());
-                let mut impatience = std::pin::pin!(self.client.sleep_ms(after_ms).fuse());
-                select_biased! {
-                    answer = waiting => Some(answer),
-                    () = impatience => None,
-                }
-            }
-            Patience::CancelAfterPolls(polls) => up_to_polls(waiting, polls).await,
-            Patience::Forever | Patience::Try | Patience::TimeoutMs(_) => Some(waiting.await),
-        }
-    }
-}
-
-/// The time limit that a recipe is given.
-pub(super) fn limit_ms(patience: Patience) -> Option<u64> {
-    match patience {
-        Patience::Try => Some(0),
-        Patience::TimeoutMs(ms) => Some(ms),
-        Patience::Forever | Patience::CancelAfterMs(_) | Patience::CancelAfterPolls(_) => None,
-    }
-}
-
-/// As the library takes it.
-pub(super) fn limit(ms: u64) -> Duration {
-    Duration::from_millis(ms)
 }

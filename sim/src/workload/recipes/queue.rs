@@ -2,14 +2,16 @@
 //! for the next one of the handle.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tenure::kv::{Op, Put};
 use tenure::{Claim, Error, PriorityQueue, Queue, Session};
 
 use super::WORKED;
-use super::lane::{Turn, limit, limit_ms};
+use super::lane::Turn;
 use super::program::{ClaimEnding, RecipeKind};
 use crate::history::{DeedEnd, RecipeDeed, RecipeEnd};
+use crate::workload::lane::{limit, wait};
 use crate::workload::program::Patience;
 
 /// The queues that a program uses, by name, each with the lease of its session.
@@ -50,7 +52,7 @@ impl Either {
                 Ok(item.into_iter().collect())
             }
             Patience::TimeoutMs(ms) => {
-                either!(self, queue => queue.dequeue_timeout(limit(ms)).await.map(one))
+                either!(self, queue => queue.dequeue_timeout(Duration::from_millis(ms)).await.map(one))
             }
             _ if most > 1 => either!(self, queue => queue.dequeue_batch(most as usize).await),
             _ => either!(self, queue => queue.dequeue().await.map(one)),
@@ -61,7 +63,7 @@ impl Either {
         match patience {
             Patience::Try => either!(self, queue => queue.try_claim().await),
             Patience::TimeoutMs(ms) => {
-                either!(self, queue => queue.claim_timeout(limit(ms)).await.map(Some))
+                either!(self, queue => queue.claim_timeout(Duration::from_millis(ms)).await.map(Some))
             }
             _ => either!(self, queue => queue.claim().await.map(Some)),
         }
@@ -83,17 +85,17 @@ impl Queues {
                 turn.does(session, what, queue.enqueue(priority, items), |()| DeedEnd::Done).await;
             }
             RecipeKind::Dequeue { most, patience, .. } => {
-                let what = RecipeDeed::Dequeue { most, limit_ms: limit_ms(patience) };
+                let what = RecipeDeed::Dequeue { most, limit_ms: limit(wait(patience)) };
                 let given = |items: &Vec<Vec<u8>>| {
                     DeedEnd::Recipe(RecipeEnd::Items(items.iter().map(|item| text(item)).collect()))
                 };
                 let taking = turn.does(session, what, queue.dequeue(most, patience), given);
-                turn.patiently(patience, taking).await;
+                turn.client.patiently(patience, taking).await;
             }
             RecipeKind::Claim { patience, work_ms, ending, .. } => {
-                let what = RecipeDeed::Claim { limit_ms: limit_ms(patience) };
+                let what = RecipeDeed::Claim { limit_ms: limit(wait(patience)) };
                 let claiming = turn.does(session, what, queue.claim(patience), claimed);
-                if let Some(Some(Some(claim))) = turn.patiently(patience, claiming).await {
+                if let Some(Some(Some(claim))) = turn.client.patiently(patience, claiming).await {
                     turn.client.sleep_ms(work_ms).await;
                     end(turn, session, claim, ending).await;
                 }
@@ -144,7 +146,7 @@ async fn end(turn: &Turn<'_>, session: &Session, claim: Claim, ending: ClaimEndi
         }
         ClaimEnding::CancelAcknowledge(polls) => {
             let acknowledging = turn.does(session, acknowledges(false), claim.ack(), done);
-            turn.patiently(Patience::CancelAfterPolls(polls), acknowledging).await;
+            turn.client.patiently(Patience::CancelAfterPolls(polls), acknowledging).await;
         }
         ClaimEnding::GiveBack => {
             let what = RecipeDeed::GiveBack { item, token };
