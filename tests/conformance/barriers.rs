@@ -190,3 +190,11 @@ pub(crate) async fn a_hold_that_is_given_up_leaves_no_key(cx: Cx) {
         cx.until_keys(0).await;
     }
 }
+
+pub(crate) async fn a_hold_that_ends_while_a_wait_begins_keeps_nobody(cx: Cx) {
+    let session = cx.session().await;
+    let (lossy, waiting) = lossy(&cx).await;
+    let _hold = barrier(&cx, &session).hold_for_good().await.expect("it is free");
+    lossy.before_watches([Some(Request::Delete(DeleteRange::key(&*cx.name)))]);
+    cx.soon("going on", waiting.wait()).await.expect("etcd");
+}

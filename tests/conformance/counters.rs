@@ -132,3 +132,25 @@ pub(crate) async fn an_heir_of_the_lease_counts_by_itself(cx: Cx) {
     assert_eq!(counter.get().await, Ok(2), "what the earlier process sent was overtaken");
     assert_eq!(counter.increment().await, Ok(3));
 }
+
+pub(crate) async fn an_heirs_addition_is_not_taken_for_the_earlier_ones(cx: Cx) {
+    let first = cx.session().await;
+    let lease = first.lease();
+    assert_eq!(counter(&cx, &first).increment().await, Ok(1));
+    first.orphan();
+    let heir = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+    assert_eq!(counter(&cx, &heir).increment().await, Ok(2));
+    assert_eq!(value(&cx).await, "2");
+}
+
+pub(crate) async fn one_addition_after_another_goes_by_one_receipt_and_takes_one_request(cx: Cx) {
+    let lossy = Lossy::new(&cx.etcd);
+    let session = Session::builder(&lossy).open().await.expect("etcd is there");
+    let counter = counter(&cx, &session);
+    for number in 1..=3 {
+        assert_eq!(counter.increment().await, Ok(number));
+    }
+    assert_eq!(lossy.asked().txns, 3);
+    let receipts = cx.below(&format!("__{}\0receipt/{:x}.", cx.name, session.lease())).await;
+    assert_eq!(receipts.iter().map(|kv| kv.lease).collect::<Vec<_>>(), [session.lease()]);
+}

@@ -285,3 +285,20 @@ pub(crate) async fn a_key_of_the_same_lease_is_adopted_with_a_new_value(cx: Cx) 
     let last = election.leader().await.expect("etcd is there").expect("somebody leads");
     assert_eq!(last.value, b"last");
 }
+
+pub(crate) async fn an_observer_misses_no_reign_however_much_it_is_told_at_once(cx: Cx) {
+    let lossy = Lossy::new(&cx.etcd);
+    lossy.tell_at_once(4);
+    let mut observer = Election::observer(&lossy, &cx.name).expect("a good name");
+    assert_eq!(observed(&cx, &mut observer).await, None);
+    let session = cx.session().await;
+    for value in ["one", "two"] {
+        let leadership = election(&cx, &session).campaign(value).await.expect("nobody stands");
+        leadership.resign().await.expect("it is held");
+    }
+    for value in ["one", "two"] {
+        let leader = observed(&cx, &mut observer).await.expect("somebody led");
+        assert_eq!(leader.value, value.as_bytes());
+        assert_eq!(observed(&cx, &mut observer).await, None);
+    }
+}

@@ -9,7 +9,9 @@ mod counters;
 mod cx;
 mod double_barriers;
 mod elections;
+mod heirs;
 mod lockers;
+mod losses;
 mod lossy;
 mod mutexes;
 mod on_real;
@@ -21,6 +23,7 @@ mod rwlocks;
 mod semaphores;
 mod sessions;
 mod stms;
+mod waits;
 
 use promises::for_each_promise;
 

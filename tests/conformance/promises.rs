@@ -17,6 +17,12 @@ macro_rules! for_each_promise {
                 two_sessions_of_one_backend_are_two => "",
                 a_session_without_a_ttl_is_refused => "",
                 the_deadline_is_earlier_than_the_ttl_by_the_drift_bound => "",
+                opening_is_tried_again_until_its_timeout_and_not_in_a_rush => "",
+                a_grant_that_is_not_answered_is_asked_for_again_while_there_is_time => "",
+                closing_is_tried_again_until_the_lease_has_run_out_and_not_in_a_rush => "",
+                a_renewal_that_fails_is_tried_again_soon_and_not_in_a_rush => "",
+                who_waits_for_an_answer_is_told_at_once_that_the_session_is_lost => "",
+                dropping_the_last_handle_revokes_once => "",
             }
             mutexes {
                 a_held_lock_is_a_key_as_etcds_recipe_writes_it => "",
@@ -56,6 +62,7 @@ macro_rules! for_each_promise {
                 a_queued_reader_of_gos_recipe_does_not_block_an_older_writer => "",
                 a_writer_waits_for_a_reader_of_gos_recipe => "",
                 a_foreign_key_is_reported => "",
+                a_foreign_key_among_readers_and_writers_is_reported => "",
                 a_lock_and_its_guards_tell_their_name_and_lease => "",
             }
             elections {
@@ -77,6 +84,42 @@ macro_rules! for_each_promise {
                 a_foreign_key_is_reported => "",
                 an_election_and_its_leadership_tell_their_name_and_lease => "",
                 a_key_of_the_same_lease_is_adopted_with_a_new_value => "",
+                an_observer_misses_no_reign_however_much_it_is_told_at_once => "",
+            }
+            waits {
+                what_is_free_is_taken_with_one_request_and_no_watch => "",
+                where_one_had_to_wait_the_watch_is_opened_with_the_next_join => "",
+                who_had_to_wait_before_passes_over_nobody_in_a_long_line => "",
+                who_is_far_back_is_told_of_the_nearest_and_not_of_each_release => "",
+                who_is_near_is_granted_without_another_look => "",
+                who_loses_its_key_together_with_the_holder_is_not_granted => "",
+                what_a_young_watch_is_late_to_tell_is_looked_for => "",
+            }
+            losses {
+                what_is_refused_outright_leaves_nothing_to_clear_away => "",
+                a_lost_join_leaves_no_key_whatever_the_next_try_is_refused_for => "",
+                a_join_that_was_one_too_much_for_the_space_leaves_no_key => "",
+                a_join_that_arrives_after_the_release_leaves_no_key => "",
+                a_release_whose_answer_was_lost_is_known_to_be_made => "",
+                of_two_readers_that_leave_at_once_each_is_known_to_be_out => "",
+                a_fence_that_there_was_no_space_for_is_made_up_for => "",
+                who_resumes_what_is_being_resigned_is_refused_if_that_is_given_up => "",
+                who_locks_what_is_being_unlocked_is_refused_if_that_is => "",
+                a_lost_proclamation_is_made_over_what_was_said_meanwhile => "",
+                what_is_refused_after_a_loss_is_known_to_be_made_if_it_was => "",
+                what_is_not_applied_is_tried_again_and_not_in_a_rush => "",
+            }
+            heirs {
+                an_heir_takes_what_is_free_with_one_request => "",
+                a_key_with_a_negative_lease_is_as_etcds_recipe_writes_it => "",
+                a_key_is_taken_over_with_one_request_more => "",
+                a_takeover_whose_answer_was_lost_is_known_to_be_made => "",
+                who_releases_what_another_process_has_taken_over_frees_nothing => "",
+                a_late_release_of_another_process_frees_nothing_that_was_taken_back => "",
+                what_a_lost_join_finds_may_be_of_an_earlier_process => "",
+                who_does_not_lead_is_not_resumed_and_keeps_its_place => "",
+                what_could_not_be_fenced_off_when_taken_over_is_fenced_off_by_the_release => "",
+                what_could_not_be_fenced_off_when_resumed_is_fenced_off_by_the_resignation => "",
             }
             semaphores {
                 a_held_permit_is_a_key_that_says_how_many_there_are => "",
@@ -106,6 +149,8 @@ macro_rules! for_each_promise {
                 what_is_no_number_is_reported => "",
                 the_number_outlives_the_session_and_nothing_else_does => "",
                 an_heir_of_the_lease_counts_by_itself => "",
+                an_heirs_addition_is_not_taken_for_the_earlier_ones => "",
+                one_addition_after_another_goes_by_one_receipt_and_takes_one_request => "",
             }
             stms {
                 transfers_keep_the_sum => "",
@@ -143,6 +188,7 @@ macro_rules! for_each_promise {
                 a_hold_whose_answer_was_lost_is_known_to_be_ones_own => "",
                 a_hold_that_arrives_late_holds_nobody_up => "",
                 a_late_release_spares_a_newer_hold => "",
+                a_hold_that_ends_while_a_wait_begins_keeps_nobody => "",
                 a_hold_that_is_given_up_leaves_no_key => "",
             }
             double_barriers {

@@ -158,6 +158,23 @@ pub(crate) async fn a_foreign_key_is_reported(cx: Cx) {
     assert!(matches!(outcome, Err(Error::ForeignKey { .. })), "{outcome:?}");
 }
 
+pub(crate) async fn a_foreign_key_among_readers_and_writers_is_reported(cx: Cx) {
+    let session = cx.session().await;
+    for kind in ["read", "write"] {
+        let key = format!("{}/{kind}/other", cx.name);
+        cx.put(&key, "").await;
+        let outcome = cx.soon("a writer's answer", rwlock(&cx, &session).write()).await;
+        assert!(matches!(outcome, Err(Error::ForeignKey { .. })), "{kind}: {outcome:?}");
+        if kind == "write" {
+            for lock in [rwlock(&cx, &session), fifo(&cx, &session)] {
+                let outcome = cx.soon("a reader's answer", lock.read()).await;
+                assert!(matches!(outcome, Err(Error::ForeignKey { .. })), "{outcome:?}");
+            }
+        }
+        cx.delete(key.as_bytes()).await;
+    }
+}
+
 pub(crate) async fn a_lock_and_its_guards_tell_their_name_and_lease(cx: Cx) {
     let session = cx.session().await;
     let lock = RwLock::new(&session, &cx.name).expect("a good name");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tenure::{Error, Mutex, Runtime, Session};
 
 use crate::cx::Cx;
+use crate::lossy::{Fate, Lossy};
 
 pub(crate) async fn a_session_outlives_its_ttl_many_times(cx: Cx) {
     let session = cx.session_of(Duration::from_secs(1)).await;
@@ -106,4 +107,79 @@ pub(crate) async fn the_deadline_is_earlier_than_the_ttl_by_the_drift_bound(cx: 
     let deadline = session.deadline().expect("it is alive");
     assert!(deadline >= before + Duration::from_secs(9));
     assert!(deadline <= after + Duration::from_secs(9));
+}
+
+/// More than anybody tries, who pauses between.
+const NEVER: usize = 10_000;
+
+pub(crate) async fn opening_is_tried_again_until_its_timeout_and_not_in_a_rush(cx: Cx) {
+    let lossy = Lossy::new(&cx.etcd);
+    lossy.next_of_leases([Fate::NotApplied; NEVER]);
+    let timeout = Duration::from_secs(2);
+    let began = cx.etcd.now();
+    let refused = Session::builder(&lossy).open_timeout(timeout).open().await;
+    assert!(matches!(refused, Err(Error::NotOpened(_))), "{refused:?}");
+    let took = cx.etcd.now().saturating_since(began);
+    assert!(took <= timeout, "it took {took:?}");
+    let tries = lossy.asked().of_leases;
+    assert!((3..=10).contains(&tries), "{tries} tries");
+}
+
+pub(crate) async fn a_grant_that_is_not_answered_is_asked_for_again_while_there_is_time(cx: Cx) {
+    let lossy = Lossy::new(&cx.etcd);
+    lossy.next_of_leases([Fate::Stuck]);
+    let ttl = Duration::from_secs(2);
+    let began = cx.etcd.now();
+    let session = Session::builder(&lossy).ttl(ttl).open().await.expect("etcd is there");
+    let took = cx.etcd.now().saturating_since(began);
+    assert!(took < ttl, "it took {took:?}");
+    session.close().await.expect("it is closed");
+}
+
+pub(crate) async fn closing_is_tried_again_until_the_lease_has_run_out_and_not_in_a_rush(cx: Cx) {
+    let lossy = Lossy::new(&cx.etcd);
+    let session = Session::builder(&lossy).ttl(Duration::from_secs(2)).open().await.expect("etcd is there");
+    let (ttl, before) = (session.ttl(), lossy.asked().of_leases);
+    lossy.next_of_leases([Fate::NotApplied; NEVER]);
+    let began = cx.etcd.now();
+    let closed = session.close().await;
+    assert!(matches!(closed, Err(Error::Maybe(_))), "{closed:?}");
+    let took = cx.etcd.now().saturating_since(began);
+    assert!(took <= ttl, "it took {took:?}");
+    let tries = lossy.asked().of_leases - before;
+    assert!((3..=10).contains(&tries), "{tries} tries");
+}
+
+pub(crate) async fn a_renewal_that_fails_is_tried_again_soon_and_not_in_a_rush(cx: Cx) {
+    let lossy = Lossy::new(&cx.etcd);
+    let session = Session::builder(&lossy).ttl(Duration::from_secs(2)).open().await.expect("etcd is there");
+    let before = lossy.asked().of_leases;
+    lossy.next_of_leases([Fate::NotApplied; NEVER]);
+    session.lost().await;
+    let tries = lossy.asked().of_leases - before;
+    assert!((6..=20).contains(&tries), "{tries} tries");
+}
+
+pub(crate) async fn who_waits_for_an_answer_is_told_at_once_that_the_session_is_lost(cx: Cx) {
+    let lossy = Lossy::new(&cx.etcd);
+    let session = Session::builder(&lossy).ttl(Duration::from_secs(2)).open().await.expect("etcd is there");
+    let deadline = session.deadline().expect("it is alive");
+    lossy.next_of_leases([Fate::NotApplied; NEVER]);
+    lossy.next([Fate::NotApplied; NEVER]);
+    cx.pause(Duration::from_millis(200)).await;
+    let outcome = Mutex::new(&session, &cx.name).expect("a good name").lock().await;
+    assert_eq!(outcome.err(), Some(Error::SessionLost));
+    let late = cx.etcd.now().saturating_since(deadline);
+    assert!(late < Duration::from_millis(200), "it was told {late:?} later");
+}
+
+pub(crate) async fn dropping_the_last_handle_revokes_once(cx: Cx) {
+    let lossy = Lossy::new(&cx.etcd);
+    let session = Session::builder(&lossy).open().await.expect("etcd is there");
+    let lock = Mutex::new(&session, &cx.name).expect("a good name");
+    let _left = lock.lock().await.expect("it is free").tenure();
+    drop((lock, session));
+    cx.until_keys(0).await;
+    cx.pause(Duration::from_millis(300)).await;
+    assert_eq!(lossy.asked().of_leases, 2, "the grant and the revocation");
 }
