@@ -50,7 +50,6 @@ impl Contender {
         only_if: Option<Compare>,
     ) -> Result<Option<TakenOver>, Error> {
         let fence_key = self.fence_key();
-        let mut lost_some = false;
         loop {
             let fence = self.session.fence(&fence_key);
             self.takeover_mark = mark(&self.key, TAKEN_OVER, fence);
@@ -64,31 +63,25 @@ impl Contender {
                 .when(only_if.clone())
                 .and_then(look.iter().cloned().chain([Op::Put(put)]))
                 .or_else(look);
-            let outcome = match self.txn(txn).await {
+            let response = match self.txn(txn).await {
                 Err(Failed { error: Error::Refused(refusal), .. }) => {
                     return self.take_over_unfenced(revision, refusal).await;
                 }
-                outcome => outcome?,
+                outcome => outcome?.value,
             };
-            lost_some |= outcome.doubtful;
-            let response = outcome.value;
             let Some(own) = self.own_of(&response, revision) else { return Ok(None) };
             let first = keys(&response, 1).to_vec();
-            let now = keys(&response, 2).first();
-            // A lost try of this very transaction may have been applied.
-            let by_lost_try =
-                lost_some && now.is_some_and(|kv| kv.value == self.takeover_mark && kv.mod_revision > fence);
-            if response.succeeded || by_lost_try {
-                let moved =
-                    if response.succeeded { response.header.revision } else { fence_of(&response, 2) };
-                self.session.set_fence(&fence_key, moved);
-                self.taken_over_at = moved;
+            if response.succeeded {
+                self.taken_over_at = response.header.revision;
+                self.session.set_fence(&fence_key, self.taken_over_at);
                 return Ok(Some(TakenOver { own, first, fenced: true }));
             }
             let fence_now = fence_of(&response, 2);
             if fence_now == fence {
                 return Ok(Some(TakenOver { own, first, fenced: false }));
             }
+            // By an earlier process, or by a lost try of this one, which may have left the very same mark. Moved once more it is
+            // behind all that any earlier process knew.
             self.session.set_fence(&fence_key, fence_now);
         }
     }
