@@ -90,7 +90,7 @@ macro_rules! for_each_promise {
                 what_is_free_is_taken_with_one_request_and_no_watch => "",
                 where_one_had_to_wait_the_watch_is_opened_with_the_next_join => "",
                 who_had_to_wait_before_passes_over_nobody_in_a_long_line => "",
-                who_is_far_back_is_told_of_the_nearest_and_not_of_each_release => "",
+                who_is_far_back_is_told_of_the_nearest_and_not_of_each_that_leaves => "",
                 who_is_near_is_granted_without_another_look => "",
                 who_loses_its_key_together_with_the_holder_is_not_granted => "",
                 what_a_young_watch_is_late_to_tell_is_looked_for => "",
