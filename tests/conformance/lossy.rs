@@ -1,12 +1,11 @@
 //! A backend that loses what it is told to lose: an answer, a request that arrives only later, what a watch should tell.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, Stream, StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use tenure::kv::{
     Event, LeaseGrant, Op, OpResponse, Range, RangeResponse, Request, Txn, TxnResponse, WatchRequest,
 };
@@ -306,7 +305,5 @@ fn at_once(told: WatchStream, count: usize) -> WatchStream {
         };
         futures_util::future::ready(Some(message))
     });
-    let told: Pin<Box<dyn Stream<Item = _> + Send>> =
-        gathered.filter_map(futures_util::future::ready).boxed();
-    told
+    gathered.filter_map(futures_util::future::ready).boxed()
 }
