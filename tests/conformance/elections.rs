@@ -191,6 +191,18 @@ pub(crate) async fn who_does_not_lead_any_more_proclaims_nothing(cx: Cx) {
     assert!(cx.keys().await.is_empty());
 }
 
+pub(crate) async fn a_proclamation_elects_nobody_who_waits(cx: Cx) {
+    let (one, other) = (cx.session().await, cx.session().await);
+    let leadership = election(&cx, &one).campaign("one").await.expect("nobody stands");
+    let second = election(&cx, &other);
+    let mut campaign = second.campaign("other").boxed();
+    cx.not_yet("a second leader", &mut campaign).await;
+    leadership.proclaim("one, still").await.expect("it leads");
+    cx.not_yet("a second leader", &mut campaign).await;
+    leadership.resign().await.expect("it is held");
+    let _held = cx.soon("the next leader", campaign).await.expect("its turn has come");
+}
+
 pub(crate) async fn resigning_twice_is_resigning_once(cx: Cx) {
     let session = cx.session().await;
     let candidate = election(&cx, &session);

@@ -125,6 +125,20 @@ pub(crate) async fn a_fence_that_there_was_no_space_for_is_made_up_for(cx: Cx) {
     assert_eq!(settled - before, 2, "the fence was moved again");
 }
 
+pub(crate) async fn what_could_not_be_fenced_off_is_before_the_key_is_used_again(cx: Cx) {
+    let (lossy, session) = lossy(&cx).await;
+    lossy.next([Fate::Late]);
+    let guard = mutex(&cx, &session).lock().await.expect("it is free");
+    // The release that was lost would delete whatever stands under that key.
+    lossy.next([Fate::Late, Fate::RefusedLate]);
+    guard.release().await.expect("the key can be deleted");
+    let guard = mutex(&cx, &session).lock().await.expect("it is free again");
+    lossy.arrives(&cx).await;
+    assert!(guard.confirm().await.expect("etcd is there"), "it was freed");
+    guard.release().await.expect("it is held");
+    assert!(is_free(&cx).await);
+}
+
 pub(crate) async fn who_resumes_what_is_being_resigned_is_refused_if_that_is_given_up(cx: Cx) {
     let (lossy, session) = lossy(&cx).await;
     let election = Election::new(&session, &cx.name).expect("a good name");
