@@ -22,6 +22,7 @@ macro_rules! for_each_promise {
                 closing_is_tried_again_until_the_lease_has_run_out_and_not_in_a_rush => "",
                 a_renewal_that_fails_is_tried_again_soon_and_not_in_a_rush => "",
                 who_waits_for_an_answer_is_told_at_once_that_the_session_is_lost => "",
+                who_waits_for_the_sessions_end_is_told_at_once_of_its_close => "",
                 dropping_the_last_handle_revokes_once => "",
             }
             mutexes {
@@ -95,6 +96,7 @@ macro_rules! for_each_promise {
                 who_is_near_is_granted_without_another_look => "",
                 who_loses_its_key_together_with_the_holder_is_not_granted => "",
                 what_a_young_watch_is_late_to_tell_is_looked_for => "",
+                a_list_older_than_the_watch_is_made_again_and_then_believed => "",
             }
             losses {
                 what_is_refused_outright_leaves_nothing_to_clear_away => "",

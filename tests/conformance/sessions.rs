@@ -176,6 +176,14 @@ pub(crate) async fn who_waits_for_an_answer_is_told_at_once_that_the_session_is_
     assert!(late < Duration::from_millis(200), "it was told {late:?} later");
 }
 
+pub(crate) async fn who_waits_for_the_sessions_end_is_told_at_once_of_its_close(cx: Cx) {
+    let session = cx.session_of(Duration::from_secs(60)).await;
+    let mut lost = Box::pin(session.lost());
+    cx.not_yet("the session's end", &mut lost).await;
+    session.close().await.expect("it is closed");
+    cx.soon("the session's end", lost).await;
+}
+
 pub(crate) async fn dropping_the_last_handle_revokes_once(cx: Cx) {
     let lossy = Lossy::new(&cx.etcd);
     let session = Session::builder(&lossy).open().await.expect("etcd is there");

@@ -138,3 +138,13 @@ pub(crate) async fn what_a_young_watch_is_late_to_tell_is_looked_for(cx: Cx) {
     let took = cx.etcd.now().saturating_since(began);
     assert!(took >= Duration::from_millis(80), "it looked twice within {took:?}");
 }
+
+pub(crate) async fn a_list_older_than_the_watch_is_made_again_and_then_believed(cx: Cx) {
+    let (lossy, mutex) = lossy(&cx).await;
+    strangers(&cx, 1..=1).await;
+    // As if much had been written between the list and the watch.
+    lossy.deafen(cx.revision().await + 1_000_000_000);
+    let mut waiting = mutex.lock().boxed();
+    cx.not_yet("the grant", &mut waiting).await;
+    assert_eq!(lossy.asked().txns, 3, "the join and two lists");
+}
