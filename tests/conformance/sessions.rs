@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tenure::{Error, Mutex, Runtime, Session};
+use tokio::sync::oneshot;
 
 use crate::cx::Cx;
 use crate::lossy::{Fate, Lossy};
@@ -178,10 +179,17 @@ pub(crate) async fn who_waits_for_an_answer_is_told_at_once_that_the_session_is_
 
 pub(crate) async fn who_waits_for_the_sessions_end_is_told_at_once_of_its_close(cx: Cx) {
     let session = cx.session_of(Duration::from_secs(60)).await;
-    let mut lost = Box::pin(session.lost());
-    cx.not_yet("the session's end", &mut lost).await;
-    session.close().await.expect("it is closed");
-    cx.soon("the session's end", lost).await;
+    let (tells, mut told) = oneshot::channel();
+    let lost = session.lost();
+    // A task of its own, which nothing else wakes.
+    cx.etcd.spawn(Box::pin(async move {
+        lost.await;
+        let _ = tells.send(());
+    }));
+    cx.not_yet("the session's end", &mut told).await;
+    // Another handle is left.
+    session.clone().close().await.expect("it is closed");
+    cx.soon("the session's end", told).await.expect("it is told");
 }
 
 pub(crate) async fn dropping_the_last_handle_revokes_once(cx: Cx) {
