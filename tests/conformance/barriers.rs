@@ -16,7 +16,7 @@ fn barrier(cx: &Cx, session: &Session) -> Barrier {
 
 async fn lossy(cx: &Cx) -> (Lossy, Barrier) {
     let lossy = Lossy::new(&cx.etcd);
-    let session = Session::builder(&lossy).ttl(Duration::from_secs(5)).open().await.expect("etcd");
+    let session = lossy.session_of(Duration::from_secs(5)).await;
     (lossy, barrier(cx, &session))
 }
 

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use tenure::{Counter, Error, Session};
 
-use crate::cx::Cx;
+use crate::cx::{Cx, heir};
 use crate::lossy::{Fate, Lossy};
 
 fn counter(cx: &Cx, session: &Session) -> Counter {
@@ -49,7 +49,7 @@ pub(crate) async fn of_many_increments_none_is_lost_and_none_is_made_twice(cx: C
 
 pub(crate) async fn what_is_lost_on_the_way_is_counted_once(cx: Cx) {
     let lossy = Lossy::new(&cx.etcd);
-    let session = Session::builder(&lossy).open().await.expect("etcd is there");
+    let session = lossy.session().await;
     for (fates, number) in [
         (vec![Fate::AnswerLost], 1),
         (vec![Fate::Late], 2),
@@ -63,7 +63,7 @@ pub(crate) async fn what_is_lost_on_the_way_is_counted_once(cx: Cx) {
 
 pub(crate) async fn what_arrives_late_is_counted_once(cx: Cx) {
     let late = Lossy::new(&cx.etcd);
-    let session = Session::builder(&late).open().await.expect("etcd is there");
+    let session = late.session().await;
     let counter = counter(&cx, &session);
     late.next([Fate::Late]);
     assert_eq!(counter.increment().await, Ok(1));
@@ -116,7 +116,7 @@ pub(crate) async fn the_number_outlives_the_session_and_nothing_else_does(cx: Cx
 
 pub(crate) async fn an_heir_of_the_lease_counts_by_itself(cx: Cx) {
     let late = Lossy::new(&cx.etcd);
-    let first = Session::builder(&late).open().await.expect("etcd is there");
+    let first = late.session().await;
     let lease = first.lease();
     let crashing = counter(&cx, &first);
     assert_eq!(crashing.increment().await, Ok(1));
@@ -125,7 +125,7 @@ pub(crate) async fn an_heir_of_the_lease_counts_by_itself(cx: Cx) {
     cx.not_yet("an answer", &mut on_its_way).await;
     drop(on_its_way);
     first.orphan();
-    let heir = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+    let heir = heir(&cx.etcd, lease).await;
     let counter = counter(&cx, &heir);
     assert_eq!(counter.increment().await, Ok(2));
     late.arrives(&cx).await;
@@ -138,14 +138,14 @@ pub(crate) async fn an_heirs_addition_is_not_taken_for_the_earlier_ones(cx: Cx) 
     let lease = first.lease();
     assert_eq!(counter(&cx, &first).increment().await, Ok(1));
     first.orphan();
-    let heir = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+    let heir = heir(&cx.etcd, lease).await;
     assert_eq!(counter(&cx, &heir).increment().await, Ok(2));
     assert_eq!(value(&cx).await, "2");
 }
 
 pub(crate) async fn one_addition_after_another_goes_by_one_receipt_and_takes_one_request(cx: Cx) {
     let lossy = Lossy::new(&cx.etcd);
-    let session = Session::builder(&lossy).open().await.expect("etcd is there");
+    let session = lossy.session().await;
     let counter = counter(&cx, &session);
     for number in 1..=3 {
         assert_eq!(counter.increment().await, Ok(number));

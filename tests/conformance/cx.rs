@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tenure::kv::{DeleteRange, KeyValue, Put, Range, Request, Response, SortOrder, SortTarget};
-use tenure::{Etcd, Instant, Runtime, Session, within};
+use tenure::{Backend, Etcd, Instant, Runtime, Session, within};
 
 /// Long enough for anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -81,9 +81,24 @@ impl Cx {
 
     /// Waits until this promise has `count` keys.
     pub(crate) async fn until_keys(&self, count: usize) {
+        self.until_below(&self.name, count).await;
+    }
+
+    /// Waits until `count` stand in line.
+    pub(crate) async fn until_in_line(&self, count: usize) {
+        self.until_below(&format!("{}/", self.name), count).await;
+    }
+
+    /// Whether nobody stands in line.
+    pub(crate) async fn is_free(&self) -> bool {
+        self.below(&format!("{}/", self.name)).await.is_empty()
+    }
+
+    /// Waits until there are `count` keys below `prefix`.
+    pub(crate) async fn until_below(&self, prefix: &str, count: usize) {
         let give_up_at = self.deadline();
         loop {
-            let keys = self.keys().await;
+            let keys = self.below(prefix).await;
             if keys.len() == count {
                 return;
             }
@@ -112,6 +127,11 @@ impl Cx {
     fn deadline(&self) -> Instant {
         self.etcd.now() + PATIENCE
     }
+}
+
+/// A session of another process by a lease that there is.
+pub(crate) async fn heir<B: Backend + Clone>(backend: &B, lease: i64) -> Session {
+    Session::builder(backend).lease(lease).open().await.expect("the lease lives")
 }
 
 /// Runs two futures at once and gives the first's value when both are done.

@@ -168,7 +168,7 @@ pub(crate) async fn the_keys_are_those_of_gos_recipe(cx: Cx) {
 
 pub(crate) async fn lost_answers_and_a_compaction_let_nobody_in_early_or_keep_anybody(cx: Cx) {
     let lossy = Lossy::new(&cx.etcd);
-    let session = Session::builder(&lossy).ttl(Duration::from_secs(5)).open().await.expect("etcd");
+    let session = lossy.session_of(Duration::from_secs(5)).await;
     let (one, other) = (barrier(&cx, &session, 2), barrier(&cx, &cx.session().await, 2));
     for fate in [Fate::AnswerLost, Fate::Late] {
         lossy.next([fate]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tenure::{Election, Error, Leader, Observation, Observer, Session};
 
-use crate::cx::Cx;
+use crate::cx::{Cx, heir};
 use crate::lossy::{Fate, Lossy};
 
 fn election(cx: &Cx, session: &Session) -> Election {
@@ -134,7 +134,7 @@ pub(crate) async fn a_restarted_process_keeps_its_leadership(cx: Cx) {
     let (lease, key, rev) = (first.lease(), leadership.key().to_vec(), leadership.rev());
     first.orphan();
     assert!(!leadership.is_held());
-    let second = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+    let second = heir(&cx.etcd, lease).await;
     let resumed = election(&cx, &second).resume(&key, rev).await.expect("it leads still");
     assert_eq!(resumed.rev(), rev);
     resumed.proclaim("two").await.expect("it leads");
@@ -153,7 +153,7 @@ pub(crate) async fn a_lease_that_changes_hands_again_and_again_leaves_no_key(cx:
     for _ in 0..3 {
         let (key, rev) = (leadership.key().to_vec(), leadership.rev());
         owner.orphan();
-        owner = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+        owner = heir(&cx.etcd, lease).await;
         let resumed = election(&cx, &owner).resume(&key, rev).await.expect("it leads still");
         resumed.resign().await.expect("it is held");
         assert_eq!(leader_value(&cx, &owner).await, None, "the key is gone");
@@ -164,14 +164,14 @@ pub(crate) async fn a_lease_that_changes_hands_again_and_again_leaves_no_key(cx:
 
 pub(crate) async fn a_late_resignation_of_an_earlier_process_deposes_nobody(cx: Cx) {
     let late = Lossy::new(&cx.etcd);
-    let first = Session::builder(&late).open().await.expect("etcd is there");
+    let first = late.session().await;
     let leadership = election(&cx, &first).campaign("one").await.expect("nobody stands");
     // Its tries in the background, too.
     late.next([Fate::Stuck; 100]);
     let (lease, key, rev) = (first.lease(), leadership.key().to_vec(), leadership.rev());
     assert!(leadership.resign().now_or_never().is_none(), "the resignation is under way");
     first.orphan();
-    let second = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+    let second = heir(&cx.etcd, lease).await;
     let resumed = election(&cx, &second).resume(&key, rev).await.expect("it leads still");
     late.arrives(&cx).await;
     assert!(resumed.confirm().await.expect("etcd is there"), "it was deposed");
@@ -280,14 +280,14 @@ pub(crate) async fn a_key_of_the_same_lease_is_adopted_with_a_new_value(cx: Cx) 
     let before = election.campaign("before").await.expect("nobody leads");
     let rev = before.rev();
     // Another process of the same lease: it finds the key, and says its own value.
-    let again = Session::builder(&cx.etcd).lease(session.lease()).open().await.expect("the lease lives");
-    let heir = Election::new(&again, &cx.name).expect("a good name");
-    let leadership = heir.campaign("after").await.expect("the key is its own");
+    let again = heir(&cx.etcd, session.lease()).await;
+    let successor = Election::new(&again, &cx.name).expect("a good name");
+    let leadership = successor.campaign("after").await.expect("the key is its own");
     assert_eq!(leadership.rev(), rev, "the key was not adopted");
     let leader = election.leader().await.expect("etcd is there").expect("somebody leads");
     assert_eq!(leader.value, b"after");
     // With the value that it has, nothing is written.
-    let third = Session::builder(&cx.etcd).lease(session.lease()).open().await.expect("the lease lives");
+    let third = heir(&cx.etcd, session.lease()).await;
     let same = Election::new(&third, &cx.name).expect("a good name");
     let same = same.campaign("after").await.expect("the key is its own");
     let now = election.leader().await.expect("etcd is there").expect("somebody leads");

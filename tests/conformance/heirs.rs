@@ -2,9 +2,9 @@
 
 use futures_util::FutureExt;
 use tenure::kv::Request;
-use tenure::{Backend, Election, Error, Mutex, Session};
+use tenure::{Election, Error, Mutex, MutexGuard, Session};
 
-use crate::cx::Cx;
+use crate::cx::{Cx, heir};
 use crate::lossy::{Fate, Lossy};
 
 fn mutex(cx: &Cx, session: &Session) -> Mutex {
@@ -15,25 +15,25 @@ fn election(cx: &Cx, session: &Session) -> Election {
     Election::new(session, &cx.name).expect("a good name")
 }
 
-async fn session_on(backend: &Lossy) -> Session {
-    Session::builder(backend).open().await.expect("etcd is there")
+/// A process on a lossy backend, to which an earlier one hands its lease.
+async fn heir_of(cx: &Cx, earlier: Session) -> (Lossy, Session) {
+    let lease = earlier.lease();
+    earlier.orphan();
+    let lossy = Lossy::new(&cx.etcd);
+    let heir = heir(&lossy, lease).await;
+    (lossy, heir)
 }
 
-/// Another process of the lease.
-async fn heir<B: Backend + Clone>(backend: &B, lease: i64) -> Session {
-    Session::builder(backend).lease(lease).open().await.expect("the lease lives")
-}
-
-async fn is_free(cx: &Cx) -> bool {
-    cx.below(&format!("{}/", cx.name)).await.is_empty()
+/// As [`heir_of`], when the earlier one holds the lock.
+async fn heir_of_holder(cx: &Cx) -> (Lossy, Session, MutexGuard) {
+    let first = cx.session().await;
+    let guard = mutex(cx, &first).lock().await.expect("it is free");
+    let (lossy, heir) = heir_of(cx, first).await;
+    (lossy, heir, guard)
 }
 
 pub(crate) async fn an_heir_takes_what_is_free_with_one_request(cx: Cx) {
-    let first = cx.session().await;
-    let lease = first.lease();
-    first.orphan();
-    let lossy = Lossy::new(&cx.etcd);
-    let heir = heir(&lossy, lease).await;
+    let (lossy, heir) = heir_of(&cx, cx.session().await).await;
     let guard = mutex(&cx, &heir).lock().await.expect("it is free");
     assert_eq!(lossy.asked().txns, 1);
     assert_eq!(cx.keys().await.len(), 1, "there was nothing to fence off");
@@ -50,38 +50,28 @@ pub(crate) async fn a_key_with_a_negative_lease_is_as_etcds_recipe_writes_it(cx:
 }
 
 pub(crate) async fn a_key_is_taken_over_with_one_request_more(cx: Cx) {
-    let first = cx.session().await;
-    let lease = first.lease();
-    let guard = mutex(&cx, &first).lock().await.expect("it is free");
-    first.orphan();
-    let lossy = Lossy::new(&cx.etcd);
-    let heir = heir(&lossy, lease).await;
+    let (lossy, heir, guard) = heir_of_holder(&cx).await;
     let again = mutex(&cx, &heir).lock().await.expect("the key is its own");
     assert_eq!((again.fencing_token(), lossy.asked().txns), (guard.fencing_token(), 2));
     again.release().await.expect("it is held");
     assert_eq!(lossy.asked().txns, 3);
-    assert!(is_free(&cx).await);
+    assert!(cx.is_free().await);
 }
 
 pub(crate) async fn a_takeover_whose_answer_was_lost_takes_the_same_key_over(cx: Cx) {
-    let first = cx.session().await;
-    let lease = first.lease();
-    let guard = mutex(&cx, &first).lock().await.expect("it is free");
-    first.orphan();
-    let lossy = Lossy::new(&cx.etcd);
-    let heir = heir(&lossy, lease).await;
+    let (lossy, heir, guard) = heir_of_holder(&cx).await;
     lossy.next([Fate::Answered, Fate::AnswerLost]);
     let again = mutex(&cx, &heir).lock().await.expect("the key is its own");
     assert_eq!(again.fencing_token(), guard.fencing_token());
     again.release().await.expect("it is held");
-    assert!(is_free(&cx).await);
+    assert!(cx.is_free().await);
 }
 
 pub(crate) async fn who_releases_what_another_process_has_taken_over_frees_nothing(cx: Cx) {
     // With and without something of its own that was lost on the way.
     for fates in [vec![], vec![Fate::Late]] {
         let lossy = Lossy::new(&cx.etcd);
-        let one = session_on(&lossy).await;
+        let one = lossy.session().await;
         lossy.next(fates);
         let guard = mutex(&cx, &one).lock().await.expect("it is free");
         let other = heir(&cx.etcd, one.lease()).await;
@@ -90,7 +80,7 @@ pub(crate) async fn who_releases_what_another_process_has_taken_over_frees_nothi
         assert_eq!(guard.release().await, Err(Error::NotHeld));
         assert!(again.confirm().await.expect("etcd is there"), "it was freed");
         again.release().await.expect("it is held");
-        assert!(is_free(&cx).await);
+        assert!(cx.is_free().await);
     }
 }
 
@@ -113,14 +103,12 @@ pub(crate) async fn a_late_release_of_another_process_frees_nothing_that_was_tak
 
 pub(crate) async fn what_a_lost_join_finds_may_be_of_an_earlier_process(cx: Cx) {
     let late = Lossy::new(&cx.etcd);
-    let first = session_on(&late).await;
+    let first = late.session().await;
     let guard = mutex(&cx, &first).lock().await.expect("it is free");
     late.next([Fate::Stuck; 100]);
-    let (lease, token) = (first.lease(), guard.fencing_token());
+    let token = guard.fencing_token();
     assert!(guard.release().now_or_never().is_none(), "the release is under way");
-    first.orphan();
-    let lossy = Lossy::new(&cx.etcd);
-    let second = heir(&lossy, lease).await;
+    let (lossy, second) = heir_of(&cx, first).await;
     lossy.next([Fate::Late]);
     let again = mutex(&cx, &second).lock().await.expect("the key is its own");
     assert_eq!(again.fencing_token(), token);
@@ -128,28 +116,24 @@ pub(crate) async fn what_a_lost_join_finds_may_be_of_an_earlier_process(cx: Cx) 
     assert!(again.confirm().await.expect("etcd is there"), "it was freed");
     again.release().await.expect("it is held");
     lossy.arrives(&cx).await;
-    assert!(is_free(&cx).await);
+    assert!(cx.is_free().await);
 }
 
 pub(crate) async fn a_lost_takeover_is_told_from_an_earlier_one(cx: Cx) {
     let first = cx.session().await;
     let leadership = election(&cx, &first).campaign("one").await.expect("nobody stands");
-    let (lease, key, rev) = (first.lease(), leadership.key().to_vec(), leadership.rev());
-    first.orphan();
-    let late = Lossy::new(&cx.etcd);
-    let second = heir(&late, lease).await;
+    let (key, rev) = (leadership.key().to_vec(), leadership.rev());
+    let (late, second) = heir_of(&cx, first).await;
     let resumed = election(&cx, &second).resume(&key, rev).await.expect("it leads still");
     late.next([Fate::Stuck; 100]);
     assert!(resumed.resign().now_or_never().is_none(), "the resignation is under way");
-    second.orphan();
-    let lossy = Lossy::new(&cx.etcd);
-    let third = heir(&lossy, lease).await;
+    let (lossy, third) = heir_of(&cx, second).await;
     lossy.next([Fate::Late]);
     let resumed = election(&cx, &third).resume(&key, rev).await.expect("it leads still");
     late.arrives(&cx).await;
     assert!(resumed.confirm().await.expect("etcd is there"), "it was deposed");
     resumed.resign().await.expect("it is held");
-    assert!(is_free(&cx).await);
+    assert!(cx.is_free().await);
 }
 
 pub(crate) async fn who_does_not_lead_is_not_resumed_and_keeps_its_place(cx: Cx) {
@@ -170,12 +154,12 @@ pub(crate) async fn who_does_not_lead_is_not_resumed_and_keeps_its_place(cx: Cx)
     leadership.resign().await.expect("it is held");
     let resumed = candidate.resume(&own.key, own.create_revision).await.expect("it leads by now");
     resumed.resign().await.expect("it is held");
-    assert!(is_free(&cx).await);
+    assert!(cx.is_free().await);
 }
 
 pub(crate) async fn what_could_not_be_fenced_off_when_taken_over_is_fenced_off_by_the_release(cx: Cx) {
     let late = Lossy::new(&cx.etcd);
-    let first = session_on(&late).await;
+    let first = late.session().await;
     late.next([Fate::Late]);
     let guard = mutex(&cx, &first).lock().await.expect("it is free");
     let lease = first.lease();
@@ -187,12 +171,12 @@ pub(crate) async fn what_could_not_be_fenced_off_when_taken_over_is_fenced_off_b
     let again = mutex(&cx, &heir).lock().await.expect("the key is its own");
     again.release().await.expect("it is held");
     late.arrives(&cx).await;
-    assert!(is_free(&cx).await, "nobody waits with that key, and everybody would wait for it");
+    assert!(cx.is_free().await, "nobody waits with that key, and everybody would wait for it");
 }
 
 pub(crate) async fn what_could_not_be_fenced_off_when_resumed_is_fenced_off_by_the_resignation(cx: Cx) {
     let late = Lossy::new(&cx.etcd);
-    let first = session_on(&late).await;
+    let first = late.session().await;
     late.next([Fate::Late]);
     let leadership = election(&cx, &first).campaign("one").await.expect("nobody stands");
     let (lease, key, rev) = (first.lease(), leadership.key().to_vec(), leadership.rev());
@@ -204,5 +188,5 @@ pub(crate) async fn what_could_not_be_fenced_off_when_resumed_is_fenced_off_by_t
     let resumed = election(&cx, &heir).resume(&key, rev).await.expect("it leads still");
     resumed.resign().await.expect("it is held");
     late.arrives(&cx).await;
-    assert!(is_free(&cx).await, "nobody stands with that key, and everybody would wait for it");
+    assert!(cx.is_free().await, "nobody stands with that key, and everybody would wait for it");
 }

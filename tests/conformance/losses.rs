@@ -11,16 +11,12 @@ use crate::lossy::{Fate, Lossy};
 
 async fn lossy(cx: &Cx) -> (Lossy, Session) {
     let lossy = Lossy::new(&cx.etcd);
-    let session = Session::builder(&lossy).open().await.expect("etcd is there");
+    let session = lossy.session().await;
     (lossy, session)
 }
 
 fn mutex(cx: &Cx, session: &Session) -> Mutex {
     Mutex::new(session, &cx.name).expect("a good name")
-}
-
-async fn is_free(cx: &Cx) -> bool {
-    cx.below(&format!("{}/", cx.name)).await.is_empty()
 }
 
 pub(crate) async fn what_is_refused_outright_leaves_nothing_to_clear_away(cx: Cx) {
@@ -41,7 +37,7 @@ pub(crate) async fn a_lost_join_leaves_no_key_whatever_the_next_try_is_refused_f
     // The fence.
     cx.until_keys(1).await;
     lossy.arrives(&cx).await;
-    assert!(is_free(&cx).await, "nobody waits with that key, and everybody would wait for it");
+    assert!(cx.is_free().await, "nobody waits with that key, and everybody would wait for it");
 }
 
 pub(crate) async fn a_join_that_was_one_too_much_for_the_space_leaves_no_key(cx: Cx) {
@@ -49,12 +45,7 @@ pub(crate) async fn a_join_that_was_one_too_much_for_the_space_leaves_no_key(cx:
     lossy.next([Fate::AppliedAndRefused]);
     let refused = mutex(&cx, &session).lock().await;
     assert_eq!(refused.err(), Some(Error::Refused(Refusal::NoSpace)));
-    cx.soon("the key's end", async {
-        while !is_free(&cx).await {
-            cx.pause(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    cx.until_in_line(0).await;
 }
 
 pub(crate) async fn a_join_that_arrives_after_the_release_leaves_no_key(cx: Cx) {
@@ -64,7 +55,7 @@ pub(crate) async fn a_join_that_arrives_after_the_release_leaves_no_key(cx: Cx) 
     let guard = mutex(&cx, &session).lock().await.expect("it is free");
     guard.release().await.expect("it is held");
     lossy.arrives(&cx).await;
-    assert!(is_free(&cx).await, "nobody waits with that key, and everybody would wait for it");
+    assert!(cx.is_free().await, "nobody waits with that key, and everybody would wait for it");
 }
 
 pub(crate) async fn a_release_whose_answer_was_lost_is_known_to_be_made(cx: Cx) {
@@ -76,7 +67,7 @@ pub(crate) async fn a_release_whose_answer_was_lost_is_known_to_be_made(cx: Cx) 
     lossy.next([Fate::AnswerLost]);
     guard.release().await.expect("it is held");
     assert_eq!(lossy.asked().txns, before + 2, "it was made twice");
-    assert!(is_free(&cx).await);
+    assert!(cx.is_free().await);
 }
 
 pub(crate) async fn of_two_readers_that_leave_at_once_each_is_known_to_be_out(cx: Cx) {
@@ -89,19 +80,14 @@ pub(crate) async fn of_two_readers_that_leave_at_once_each_is_known_to_be_out(cx
     // The other one moves the fence before the first one asks what became of its release.
     lossy.next([Fate::AnswerLostLate]);
     let (first, second) = both(one.release(), async {
-        cx.soon("the first one's end", async {
-            while cx.below(&format!("{}/", cx.name)).await.len() > 1 {
-                cx.pause(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
+        cx.until_in_line(1).await;
         other.release().await
     })
     .await;
     assert_eq!((first, second), (Ok(()), Ok(())));
-    assert!(is_free(&cx).await, "a reader is left that nobody knows of");
+    assert!(cx.is_free().await, "a reader is left that nobody knows of");
     lossy.arrives(&cx).await;
-    assert!(is_free(&cx).await, "a reader came that nobody knows of");
+    assert!(cx.is_free().await, "a reader came that nobody knows of");
 }
 
 pub(crate) async fn a_fence_that_there_was_no_space_for_is_made_up_for(cx: Cx) {
@@ -113,7 +99,7 @@ pub(crate) async fn a_fence_that_there_was_no_space_for_is_made_up_for(cx: Cx) {
     assert!(cx.keys().await.is_empty());
     cx.until_keys(1).await;
     lossy.arrives(&cx).await;
-    assert!(is_free(&cx).await, "nobody waits with that key, and everybody would wait for it");
+    assert!(cx.is_free().await, "nobody waits with that key, and everybody would wait for it");
     // And that is settled.
     let before = lossy.asked().txns;
     let guard = mutex(&cx, &session).lock().await.expect("it is free");
@@ -136,7 +122,7 @@ pub(crate) async fn what_could_not_be_fenced_off_is_before_the_key_is_used_again
     lossy.arrives(&cx).await;
     assert!(guard.confirm().await.expect("etcd is there"), "it was freed");
     guard.release().await.expect("it is held");
-    assert!(is_free(&cx).await);
+    assert!(cx.is_free().await);
 }
 
 pub(crate) async fn who_resumes_what_is_being_resigned_is_refused_if_that_is_given_up(cx: Cx) {
@@ -152,7 +138,7 @@ pub(crate) async fn who_resumes_what_is_being_resigned_is_refused_if_that_is_giv
     let refused = cx.soon("the refusal", resuming).await.err();
     assert_eq!(refused, Some(Error::InUse { name: cx.name.clone() }));
     leadership.resign().await.expect("its key is there");
-    assert!(is_free(&cx).await);
+    assert!(cx.is_free().await);
 }
 
 pub(crate) async fn who_locks_what_is_being_unlocked_is_refused_if_that_is(cx: Cx) {
@@ -165,7 +151,7 @@ pub(crate) async fn who_locks_what_is_being_unlocked_is_refused_if_that_is(cx: C
     assert_eq!(unlocked, Err(Error::Refused(Refusal::NoSpace)));
     assert_eq!(locked, Err(Error::InUse { name: cx.name.clone() }));
     locker.unlock().await.expect("its key is there");
-    assert!(is_free(&cx).await);
+    assert!(cx.is_free().await);
 }
 
 pub(crate) async fn a_lost_proclamation_is_made_over_what_was_said_meanwhile(cx: Cx) {

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use futures_util::{FutureExt, StreamExt, stream};
 use tenure::kv::{
     Event, LeaseGrant, Op, OpResponse, Range, RangeResponse, Request, Txn, TxnResponse, WatchRequest,
 };
-use tenure::{Backend, CallError, Etcd, Instant, Refusal, Runtime, WatchMessage, WatchStream};
+use tenure::{Backend, CallError, Etcd, Instant, Refusal, Runtime, Session, WatchMessage, WatchStream};
 
 use crate::cx::Cx;
 
@@ -89,9 +89,23 @@ fn lost() -> CallError {
     CallError::Maybe("lost".to_owned())
 }
 
+fn not_applied() -> CallError {
+    CallError::NotApplied("not now".to_owned())
+}
+
 impl Lossy {
     pub(crate) fn new(etcd: &Etcd) -> Self {
         Self { etcd: etcd.clone(), shared: Arc::default() }
+    }
+
+    /// A session on it.
+    pub(crate) async fn session(&self) -> Session {
+        Session::builder(self).open().await.expect("etcd is there")
+    }
+
+    /// A session on it with this time to live.
+    pub(crate) async fn session_of(&self, ttl: Duration) -> Session {
+        Session::builder(self).ttl(ttl).open().await.expect("etcd is there")
     }
 
     /// What comes next.
@@ -190,10 +204,7 @@ impl Lossy {
         match fate.unwrap_or(Fate::Answered) {
             Fate::Answered => call,
             Fate::Stuck => self.etcd.sleep_until(deadline).map(|()| Err(lost())).boxed(),
-            Fate::NotApplied => {
-                let failed = || Err(CallError::NotApplied("not now".to_owned()));
-                self.after(ROUND_TRIP).map(move |()| failed()).boxed()
-            }
+            Fate::NotApplied => self.after(ROUND_TRIP).map(|()| Err(not_applied())).boxed(),
             other => panic!("{other:?} is no fate of a request for a lease"),
         }
     }
@@ -239,15 +250,12 @@ impl Backend for Lossy {
             }
             Fate::Late => self.after(Duration::ZERO).map(|()| Err(lost())).boxed(),
             Fate::Stuck => self.etcd.sleep_until(deadline).map(|()| Err(lost())).boxed(),
-            Fate::NotApplied => {
-                let failed = Err(CallError::NotApplied("not now".to_owned()));
-                futures_util::future::ready(failed).boxed()
-            }
+            Fate::NotApplied => ready(Err(not_applied())).boxed(),
             Fate::RefusedLate => self.after(A_LITTLE).map(move |()| refused(Refusal::NoSpace)).boxed(),
             Fate::AppliedAndRefused => applied.map(move |_| refused(Refusal::NoSpace)).boxed(),
             Fate::Denied => {
                 let denied = refused(Refusal::PermissionDenied("not this one".to_owned()));
-                futures_util::future::ready(denied).boxed()
+                ready(denied).boxed()
             }
         }
     }
@@ -303,7 +311,7 @@ fn at_once(told: WatchStream, count: usize) -> WatchStream {
             }
             other => Some(other),
         };
-        futures_util::future::ready(Some(message))
+        ready(Some(message))
     });
-    gathered.filter_map(futures_util::future::ready).boxed()
+    gathered.filter_map(ready).boxed()
 }

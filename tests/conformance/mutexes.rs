@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tenure::kv::{Compare, CompareOp, Op, Put, Request, Response, Txn};
 use tenure::{Error, Mutex, MutexGuard, Session};
 
-use crate::cx::{Cx, both};
+use crate::cx::{Cx, both, heir};
 use crate::lossy::{Fate, Lossy};
 
 fn mutex(cx: &Cx, session: &Session) -> Mutex {
@@ -149,7 +149,7 @@ pub(crate) async fn what_an_earlier_process_of_the_lease_lost_on_the_way_leaves_
     let (lease, key) = (first.lease(), guard.key().to_vec());
     first.orphan();
     drop(guard);
-    let heir = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+    let heir = heir(&cx.etcd, lease).await;
     let again = mutex(&cx, &heir).lock().await.expect("the key is its own");
     assert_eq!(again.key(), key);
     again.release().await.expect("it is held");
@@ -226,14 +226,14 @@ pub(crate) async fn a_retried_release_spares_a_newer_hold(cx: Cx) {
 
 pub(crate) async fn a_late_release_of_an_earlier_process_frees_nothing(cx: Cx) {
     let late = Lossy::new(&cx.etcd);
-    let first = Session::builder(&late).open().await.expect("etcd is there");
+    let first = late.session().await;
     let guard = mutex(&cx, &first).lock().await.expect("it is free");
     // Its tries in the background, too.
     late.next([Fate::Stuck; 100]);
     let (lease, token) = (first.lease(), guard.fencing_token());
     assert!(guard.release().now_or_never().is_none(), "the release is under way");
     first.orphan();
-    let second = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+    let second = heir(&cx.etcd, lease).await;
     let guard = mutex(&cx, &second).lock().await.expect("the key is its own");
     assert_eq!(guard.fencing_token(), token, "the key was adopted");
     late.arrives(&cx).await;

@@ -19,7 +19,7 @@ async fn queue_of_its_own(cx: &Cx) -> PriorityQueue {
 
 async fn lossy(cx: &Cx) -> (Lossy, PriorityQueue) {
     let lossy = Lossy::new(&cx.etcd);
-    let session = Session::builder(&lossy).ttl(Duration::from_secs(5)).open().await.expect("etcd");
+    let session = lossy.session_of(Duration::from_secs(5)).await;
     (lossy, queue(cx, &session))
 }
 

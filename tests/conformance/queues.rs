@@ -21,7 +21,7 @@ async fn queue_of_its_own(cx: &Cx) -> Queue {
 
 async fn lossy(cx: &Cx) -> (Lossy, Queue) {
     let lossy = Lossy::new(&cx.etcd);
-    let session = Session::builder(&lossy).ttl(Duration::from_secs(5)).open().await.expect("etcd");
+    let session = lossy.session_of(Duration::from_secs(5)).await;
     (lossy, queue(cx, &session))
 }
 
@@ -250,12 +250,7 @@ pub(crate) async fn who_acknowledges_what_is_no_longer_claimed_is_told(cx: Cx) {
     // As a consumer of Go's recipe does.
     cx.delete(second.key()).await;
     assert_eq!(second.ack().await, Err(Error::NotHeld));
-    cx.soon("no claim is left", async {
-        while !cx.below(&format!("__{}\0claim/", cx.name)).await.is_empty() {
-            cx.pause(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    cx.until_below(&format!("__{}\0claim/", cx.name), 0).await;
 }
 
 pub(crate) async fn an_acknowledgement_and_its_work_are_one_transaction(cx: Cx) {

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tenure::kv::{Op, Put};
 use tenure::{Error, Mutex, Permit, Semaphore, Session};
 
-use crate::cx::{Cx, both};
+use crate::cx::{Cx, both, heir};
 
 fn semaphore(cx: &Cx, session: &Session, permits: u32) -> Semaphore {
     Semaphore::new(session, &cx.name, permits).expect("a good name")
@@ -200,7 +200,7 @@ pub(crate) async fn a_permit_of_an_earlier_process_of_the_lease_is_another(cx: C
     let lease = first.lease();
     first.orphan();
     std::mem::forget(permit);
-    let heir = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+    let heir = heir(&cx.etcd, lease).await;
     let semaphore = semaphore(&cx, &heir, 2);
     let permit = semaphore.acquire().await.expect("one is free");
     assert_eq!(cx.keys().await.len(), 2);

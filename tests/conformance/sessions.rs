@@ -5,7 +5,7 @@ use std::time::Duration;
 use tenure::{Error, Mutex, Runtime, Session};
 use tokio::sync::oneshot;
 
-use crate::cx::Cx;
+use crate::cx::{Cx, heir};
 use crate::lossy::{Fate, Lossy};
 
 pub(crate) async fn a_session_outlives_its_ttl_many_times(cx: Cx) {
@@ -36,7 +36,7 @@ pub(crate) async fn an_orphan_can_be_taken_over(cx: Cx) {
     let first = cx.session().await;
     let lease = first.lease();
     first.orphan();
-    let second = Session::builder(&cx.etcd).lease(lease).open().await.expect("the lease lives");
+    let second = heir(&cx.etcd, lease).await;
     assert_eq!(second.lease(), lease);
     assert!(second.is_alive());
     second.close().await.expect("it is closed");
@@ -134,7 +134,7 @@ pub(crate) async fn a_grant_that_is_not_answered_is_asked_for_again_while_there_
     lossy.next_of_leases([Fate::Stuck]);
     let ttl = Duration::from_secs(2);
     let began = cx.etcd.now();
-    let session = Session::builder(&lossy).ttl(ttl).open().await.expect("etcd is there");
+    let session = lossy.session_of(ttl).await;
     let took = cx.etcd.now().saturating_since(began);
     assert!(took < ttl, "it took {took:?}");
     session.close().await.expect("it is closed");
@@ -142,7 +142,7 @@ pub(crate) async fn a_grant_that_is_not_answered_is_asked_for_again_while_there_
 
 pub(crate) async fn closing_is_tried_again_until_the_lease_has_run_out_and_not_in_a_rush(cx: Cx) {
     let lossy = Lossy::new(&cx.etcd);
-    let session = Session::builder(&lossy).ttl(Duration::from_secs(2)).open().await.expect("etcd is there");
+    let session = lossy.session_of(Duration::from_secs(2)).await;
     let (ttl, before) = (session.ttl(), lossy.asked().of_leases);
     lossy.next_of_leases([Fate::NotApplied; NEVER]);
     let began = cx.etcd.now();
@@ -156,7 +156,7 @@ pub(crate) async fn closing_is_tried_again_until_the_lease_has_run_out_and_not_i
 
 pub(crate) async fn a_renewal_that_fails_is_tried_again_soon_and_not_in_a_rush(cx: Cx) {
     let lossy = Lossy::new(&cx.etcd);
-    let session = Session::builder(&lossy).ttl(Duration::from_secs(2)).open().await.expect("etcd is there");
+    let session = lossy.session_of(Duration::from_secs(2)).await;
     let before = lossy.asked().of_leases;
     lossy.next_of_leases([Fate::NotApplied; NEVER]);
     session.lost().await;
@@ -166,7 +166,7 @@ pub(crate) async fn a_renewal_that_fails_is_tried_again_soon_and_not_in_a_rush(c
 
 pub(crate) async fn who_waits_for_an_answer_is_told_at_once_that_the_session_is_lost(cx: Cx) {
     let lossy = Lossy::new(&cx.etcd);
-    let session = Session::builder(&lossy).ttl(Duration::from_secs(2)).open().await.expect("etcd is there");
+    let session = lossy.session_of(Duration::from_secs(2)).await;
     let deadline = session.deadline().expect("it is alive");
     lossy.next_of_leases([Fate::NotApplied; NEVER]);
     lossy.next([Fate::NotApplied; NEVER]);
@@ -194,7 +194,7 @@ pub(crate) async fn who_waits_for_the_sessions_end_is_told_at_once_of_its_close(
 
 pub(crate) async fn dropping_the_last_handle_revokes_once(cx: Cx) {
     let lossy = Lossy::new(&cx.etcd);
-    let session = Session::builder(&lossy).open().await.expect("etcd is there");
+    let session = lossy.session().await;
     let lock = Mutex::new(&session, &cx.name).expect("a good name");
     let _left = lock.lock().await.expect("it is free").tenure();
     drop((lock, session));

@@ -302,7 +302,7 @@ pub(crate) async fn what_is_lost_on_the_way_commits_once(cx: Cx) {
     {
         let lossy = Lossy::new(&cx.etcd);
         lossy.next(fates.clone());
-        let session = Session::builder(&lossy).open().await.expect("etcd is there");
+        let session = lossy.session().await;
         let stm = stm(&cx, &session, Isolation::default());
         let run = stm.run(|tx| {
             let cx = &cx;
@@ -325,7 +325,7 @@ pub(crate) async fn what_is_lost_on_the_way_commits_once(cx: Cx) {
 pub(crate) async fn what_was_overtaken_by_a_conflict_is_not_applied_later(cx: Cx) {
     let late = Lossy::new(&cx.etcd);
     late.next([Fate::Late]);
-    let session = Session::builder(&late).open().await.expect("etcd is there");
+    let session = late.session().await;
     // It read that `a` is absent, and that is on its way while `a` is made, and gone again.
     let write = async |tx: &Transaction| writes(tx, &key(&cx, "b"), "written");
     let made = async || {

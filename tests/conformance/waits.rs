@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tenure::kv::{DeleteRange, Request};
-use tenure::{Error, Mutex, Runtime, Session};
+use tenure::{Error, Mutex, MutexGuard, Runtime};
 
 use crate::cx::{Cx, both};
 use crate::lossy::Lossy;
 
 async fn lossy(cx: &Cx) -> (Lossy, Mutex) {
     let lossy = Lossy::new(&cx.etcd);
-    let session = Session::builder(&lossy).open().await.expect("etcd is there");
+    let session = lossy.session().await;
     let mutex = Mutex::new(&session, &cx.name).expect("a good name");
     (lossy, mutex)
 }
@@ -34,6 +35,13 @@ async fn leave(cx: &Cx, numbers: std::ops::RangeInclusive<usize>) {
     }
 }
 
+/// Somebody who waits in line, and is not granted yet.
+async fn waits<'a>(cx: &Cx, mutex: &'a Mutex) -> BoxFuture<'a, Result<MutexGuard, Error>> {
+    let mut waiting = mutex.lock().boxed();
+    cx.not_yet("the grant", &mut waiting).await;
+    waiting
+}
+
 pub(crate) async fn what_is_free_is_taken_with_one_request_and_no_watch(cx: Cx) {
     let (lossy, mutex) = lossy(&cx).await;
     for round in 0..3 {
@@ -46,14 +54,11 @@ pub(crate) async fn what_is_free_is_taken_with_one_request_and_no_watch(cx: Cx) 
 pub(crate) async fn where_one_had_to_wait_the_watch_is_opened_with_the_next_join(cx: Cx) {
     let (lossy, mutex) = lossy(&cx).await;
     strangers(&cx, 1..=1).await;
-    let mut waiting = mutex.lock().boxed();
-    cx.not_yet("the grant", &mut waiting).await;
-    drop(waiting);
+    drop(waits(&cx, &mutex).await);
     assert_eq!(lossy.asked().watches, 1);
     assert!(mutex.try_lock().await.expect("etcd is there").is_none());
     assert_eq!(lossy.asked().watches, 1, "who does not wait opened a watch");
-    let mut waiting = mutex.lock().boxed();
-    cx.not_yet("the grant", &mut waiting).await;
+    let waiting = waits(&cx, &mutex).await;
     assert_eq!(lossy.asked().watches, 2, "what was opened with the join was not used");
     leave(&cx, 1..=1).await;
     let _held = cx.soon("the grant", waiting).await.expect("its turn has come");
@@ -62,9 +67,7 @@ pub(crate) async fn where_one_had_to_wait_the_watch_is_opened_with_the_next_join
 pub(crate) async fn who_had_to_wait_before_passes_over_nobody_in_a_long_line(cx: Cx) {
     let (_, mutex) = lossy(&cx).await;
     strangers(&cx, 1..=1).await;
-    let mut waiting = mutex.lock().boxed();
-    cx.not_yet("the grant", &mut waiting).await;
-    drop(waiting);
+    drop(waits(&cx, &mutex).await);
     cx.until_keys(1).await;
     // One after the other is the first whose list is not whole.
     for last in 8..=11 {
@@ -86,8 +89,7 @@ pub(crate) async fn who_had_to_wait_before_passes_over_nobody_in_a_long_line(cx:
 pub(crate) async fn who_is_far_back_is_told_of_the_nearest_and_not_of_each_that_leaves(cx: Cx) {
     let (lossy, mutex) = lossy(&cx).await;
     strangers(&cx, 1..=30).await;
-    let mut waiting = mutex.lock().boxed();
-    cx.not_yet("the grant", &mut waiting).await;
+    let mut waiting = waits(&cx, &mutex).await;
     let before = lossy.asked();
     assert!(before.most_listed <= 10, "{} were listed", before.most_listed);
     leave(&cx, 1..=10).await;
@@ -117,8 +119,7 @@ pub(crate) async fn who_is_near_is_granted_without_another_look(cx: Cx) {
 pub(crate) async fn who_loses_its_key_together_with_the_holder_is_not_granted(cx: Cx) {
     let (_, mutex) = lossy(&cx).await;
     strangers(&cx, 1..=1).await;
-    let mut waiting = mutex.lock().boxed();
-    cx.not_yet("the grant", &mut waiting).await;
+    let waiting = waits(&cx, &mutex).await;
     // One revision, which tells of the holder first.
     cx.raw(Request::Delete(DeleteRange::prefix(format!("{}/", cx.name)))).await;
     let outcome = cx.soon("the waiter is told", waiting).await;
@@ -144,7 +145,6 @@ pub(crate) async fn a_list_older_than_the_watch_is_made_again_and_then_believed(
     strangers(&cx, 1..=1).await;
     // As if much had been written between the list and the watch.
     lossy.deafen(cx.revision().await + 1_000_000_000);
-    let mut waiting = mutex.lock().boxed();
-    cx.not_yet("the grant", &mut waiting).await;
+    let _waiting = waits(&cx, &mutex).await;
     assert_eq!(lossy.asked().txns, 3, "the join and two lists");
 }
