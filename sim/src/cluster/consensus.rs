@@ -92,7 +92,7 @@ impl Core {
 
     /// Sends one message between members; whether it is under way.
     pub(crate) fn send_peer(&mut self, from: usize, to: usize, message: PeerMessage) -> bool {
-        if !self.members[to].is_up() || self.members[from].peers.takes_for_another(&self.members[to]) {
+        if !self.members[to].is_up() || self.takes_for_another(from, to) {
             return false;
         }
         match self.links.pass(from, to, self.config.peer_delay_us, self.draws.link(self.now_ns, from, to)) {

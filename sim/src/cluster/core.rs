@@ -205,9 +205,11 @@ impl Core {
             Event::WatchTold { watch } => self.deliver_watch(watch),
             Event::WatchBreaks { watch } => self.deliver_break(watch),
             Event::Peer { from, to, servers, message } => {
-                let current = servers == (self.members[from].server, self.members[to].server);
-                if current && !self.is_of_removed(to, from, servers.0) && self.counts(to, from, &message) {
-                    self.hear(to, from, message);
+                if servers == (self.members[from].server, self.members[to].server) {
+                    self.members[to].remotes.insert(from, servers.0);
+                    if !self.is_of_removed(to, from, servers.0) && self.counts(to, from, &message) {
+                        self.hear(to, from, message);
+                    }
                 }
             }
             Event::Operator => self.operate(),

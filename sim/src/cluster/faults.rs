@@ -67,11 +67,9 @@ impl Core {
             Fault::Pause { node } => self.pause(*node),
             Fault::Flap { .. } => self.flap(index, 0),
             Fault::PowerLoss { node } => self.await_power_loss(*node, true),
-            Fault::MemberAdd { node, learner } => self.want_added(*node, *learner),
-            Fault::MemberRemove { node, .. } => {
-                if let Some(member) = self.member_of(*node) {
-                    self.want(&[Want::Remove(member)]);
-                }
+            Fault::MemberAdd { .. } | Fault::MemberRemove { .. } => {
+                let (changes, _) = self.changes_of(fault);
+                self.want(&changes);
             }
             Fault::MajorityLoss { members, outage } => {
                 for &node in members {
@@ -102,12 +100,12 @@ impl Core {
             }
             Fault::PowerLoss { node } if active.on => self.restart(*node),
             Fault::PowerLoss { node } => self.await_power_loss(*node, false),
-            Fault::MemberAdd { node, .. } => {
-                if let Some(member) = self.member_of(*node) {
-                    self.want(&[Want::Remove(member)]);
+            Fault::MemberAdd { .. } | Fault::MemberRemove { .. } => {
+                let (changes, back) = self.changes_of(fault);
+                if !self.withdraw(&changes) {
+                    self.want(&back);
                 }
             }
-            Fault::MemberRemove { node, learner } => self.want_added(*node, *learner),
             Fault::MajorityLoss { members, outage } => {
                 for &node in members {
                     match outage {
@@ -285,12 +283,22 @@ impl Core {
         self.shaken = true;
     }
 
-    fn want_added(&mut self, node: Node, learner: bool) {
-        match self.member_of(node) {
-            Some(member) if learner => self.want(&[Want::AddLearner(member), Want::Promote(member)]),
-            Some(member) => self.want(&[Want::Add(member)]),
-            None => {}
+    /// The changes of membership that a fault is, and those that undo it.
+    fn changes_of(&self, fault: &Fault) -> (Vec<Want>, Vec<Want>) {
+        let added = |member, learner| match learner {
+            true => vec![Want::AddLearner(member), Want::Promote(member)],
+            false => vec![Want::Add(member)],
+        };
+        match *fault {
+            Fault::MemberAdd { node, learner } => {
+                self.member_of(node).map(|member| (added(member, learner), vec![Want::Remove(member)]))
+            }
+            Fault::MemberRemove { node, learner } => {
+                self.member_of(node).map(|member| (vec![Want::Remove(member)], added(member, learner)))
+            }
+            _ => None,
         }
+        .unwrap_or_default()
     }
 
     fn await_power_loss(&mut self, node: Node, on: bool) {

@@ -52,6 +52,8 @@ pub(crate) struct Member {
     pub(crate) store: Store,
     /// The members, as far as it has applied the log.
     pub(crate) peers: Membership,
+    /// Which server it has heard from at each place since it started.
+    pub(crate) remotes: BTreeMap<usize, u32>,
     /// Whether there is a server at this place: not before it joins, nor once it was removed.
     pub(crate) exists: bool,
     /// Which server it is at this place.
@@ -210,6 +212,7 @@ impl Member {
             applied,
             store,
             peers: Membership::default(),
+            remotes: BTreeMap::new(),
             exists: true,
             server: 0,
             joining: false,

@@ -54,11 +54,6 @@ impl Membership {
         self.server_at(member.index) == Some(member.server)
     }
 
-    /// Whether what is sent to this place is for another server than the one that is there now.
-    pub(crate) fn takes_for_another(&self, member: &Member) -> bool {
-        self.server_at(member.index).is_some_and(|server| server != member.server)
-    }
-
     /// Whether this one votes and no other.
     pub(crate) fn is_alone(&self, member: usize) -> bool {
         self.voters == 1 << member
@@ -125,7 +120,7 @@ impl Operator {
 }
 
 /// A change that is asked for again until it is made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
     Add(usize),
     AddLearner(usize),
@@ -162,6 +157,18 @@ impl Core {
             self.schedule(0, Event::Operator);
         }
         self.operator.wants.extend(wants);
+    }
+
+    /// An operator gives these changes up, if he has not begun with them: without a leader they would pile up, and shake the
+    /// cluster long after it has one again. Whether he had not.
+    pub(crate) fn withdraw(&mut self, wants: &[Want]) -> bool {
+        let begun = self.operator.wants.len().min(1);
+        let waiting = &self.operator.wants.make_contiguous()[begun..];
+        let Some(place) = waiting.windows(wants.len().max(1)).rposition(|some| some == wants) else {
+            return false;
+        };
+        self.operator.wants.drain(begun + place..begun + place + wants.len());
+        true
     }
 
     /// The operator looks whether the next change is made, and asks for it if not.
@@ -283,6 +290,14 @@ impl Core {
             self.lose_process(me);
             self.members[me].exists = false;
         }
+    }
+
+    /// Whether what one member sends to this place is for another server than the one that is there now. Who has connected
+    /// to it can be answered, though its log does not tell of that one yet (`AddRemote` in rafthttp's `http.go`).
+    pub(crate) fn takes_for_another(&self, from: usize, to: usize) -> bool {
+        let there = self.members[to].server;
+        let known = self.members[from].peers.server_at(to).is_some_and(|server| server != there);
+        known && self.members[from].remotes.get(&to) != Some(&there)
     }
 
     /// An answer of a server that is not known here as a member counts for nothing (`Step` in raft's `node.go`).

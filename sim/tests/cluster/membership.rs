@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 use tenure::kv::{Put, Request, WatchRequest};
 use tenure_sim::cluster::{ClientConfig, ClusterConfig, World};
-use tenure_sim::fault::{Fault, Lasting};
+use tenure_sim::fault::{Fault, Lasting, Outage};
 use tenure_sim::history::{History, What};
 use tenure_sim::node::Node;
 use tenure_sim::streams::Streams;
@@ -116,6 +116,61 @@ fn a_removed_member_that_is_cut_off_ends_when_it_comes_back() {
         assert!(!world.members()[away as usize].up);
         assert!(world.leader().is_some());
     });
+}
+
+#[test]
+fn a_server_that_has_just_joined_votes_for_one_of_which_its_log_does_not_tell_yet() {
+    for seed in 0..5 {
+        simulate(seed, ClusterConfig::default(), move |world| async move {
+            let removal = |member| Fault::MemberRemove { node: Node::Member(member), learner: false };
+            // Place 2 has another server than at first; then that one is alone.
+            world.inject(2, &removal(2));
+            later(&world, 4_000).await;
+            world.heal(2, &removal(2));
+            for member in [0, 1] {
+                later(&world, 4_000).await;
+                world.inject(member as usize, &removal(member));
+            }
+            later(&world, 4_000).await;
+            assert_eq!(world.leader(), Some(2), "seed {seed}");
+            let (pause, crash) =
+                (Fault::Pause { node: Node::Member(1) }, Fault::Crash { node: Node::Member(2) });
+            world.inject(3, &pause);
+            world.heal(1, &removal(1));
+            later(&world, 1_000).await;
+            assert!(world.members()[1].up, "seed {seed}: it is a member, and stands still");
+            world.inject(4, &crash);
+            later(&world, 1_000).await;
+            world.heal(3, &pause);
+            world.heal(4, &crash);
+            later(&world, 10_000).await;
+            assert!(world.leader().is_some(), "seed {seed}");
+        });
+    }
+}
+
+#[test]
+fn changes_that_an_operator_could_not_begin_before_their_time_was_over_are_given_up() {
+    let ((), history) = simulate(6, ClusterConfig::default(), |world| async move {
+        let lost =
+            Fault::MajorityLoss { members: vec![Node::Member(0), Node::Member(1)], outage: Outage::Crash };
+        world.inject(9, &lost);
+        later(&world, 4_000).await;
+        let removals =
+            [0, 1, 2].map(|member| Fault::MemberRemove { node: Node::Member(member), learner: true });
+        for (index, removal) in removals.iter().enumerate() {
+            world.inject(index, removal);
+        }
+        later(&world, 4_000).await;
+        for (index, removal) in removals.iter().enumerate() {
+            world.heal(index, removal);
+        }
+        world.heal(9, &lost);
+        later(&world, 20_000).await;
+        assert!(world.members().iter().all(|member| member.up));
+    });
+    assert_eq!(count(&history, |what| *what == What::Left), 1, "the one that was asked for");
+    assert_eq!(count(&history, |what| matches!(what, What::Joined { .. })), 1);
 }
 
 /// Faults of every kind, and changes of membership among them.
