@@ -334,7 +334,7 @@ impl Judge<'_, '_> {
             (Deed::Txn { holding }, DeedEnd::Committed { revision }) => {
                 self.committed(holding, *revision, asked)
             }
-            (Deed::Proclaim { holding, value }, DeedEnd::Done) => self.proclaimed(holding, value, asked),
+            (Deed::Proclaim { holding, value, .. }, DeedEnd::Done) => self.proclaimed(holding, value, asked),
             (Deed::Confirm { holding }, DeedEnd::Confirmed(says)) => self.confirmed(holding, *says, asked),
             (Deed::Leader { name, .. }, DeedEnd::Leads(leader)) => {
                 if let Some(leader) = leader {
@@ -349,10 +349,10 @@ impl Judge<'_, '_> {
                     "it is closed, but its lease is not revoked".to_owned()
                 })
             }
-            // Who stands for election again when its key is gone campaigns anew.
-            (Deed::Proclaim { holding, .. }, DeedEnd::Failed(Failure::ForeignKey { key })) => {
-                self.foreign_key(&holding.name, key, asked)
-            }
+            (
+                Deed::Proclaim { holding, stands_again: true, .. },
+                DeedEnd::Failed(Failure::ForeignKey { key }),
+            ) => self.foreign_key(&holding.name, key, asked),
             (Deed::Txn { holding } | Deed::Proclaim { holding, .. }, DeedEnd::Failed(error)) => {
                 self.guarded(holding, error, asked)
             }
@@ -744,6 +744,19 @@ mod tests {
     }
 
     #[test]
+    fn a_foreign_key_is_in_the_way_of_who_stands_again_and_of_no_proclamation() {
+        for stands_again in [true, false] {
+            let mut script = opened();
+            let foreign = script.queue(1, "a/x", 0x11);
+            let leader = script.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+            let said = Deed::Proclaim { holding: leader, value: vec![], stands_again };
+            let key = format!("a/x/{:x}", foreign.lease);
+            script.deed(0, said, DeedEnd::Failed(Failure::ForeignKey { key }));
+            assert_eq!(is_untrue(&mut script), !stands_again);
+        }
+    }
+
+    #[test]
     fn etcd_refuses_for_want_of_space_only_and_only_if_it_says_so() {
         let full = Some((Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"));
         let refused = |why: Refused, status| {
@@ -903,7 +916,11 @@ mod tests {
 
     #[test]
     fn a_proclamation_that_is_done_was_committed() {
-        let said = |holding: &Holding| Deed::Proclaim { holding: holding.clone(), value: vec![] };
+        let said = |holding: &Holding| Deed::Proclaim {
+            holding: holding.clone(),
+            value: vec![],
+            stands_again: false,
+        };
         let mut done = opened();
         let leader = done.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
         done.record(Node::Client(0), What::Does { deed: 1, what: said(&leader) });

@@ -214,7 +214,11 @@ impl Process {
                 }
                 for proclaimed in 1..=self.start.role.proclaims {
                     let value = format!("{ticket}/{proclaimed}");
-                    let what = Deed::Proclaim { holding: holding.clone(), value: value.clone().into_bytes() };
+                    let what = Deed::Proclaim {
+                        holding: holding.clone(),
+                        value: value.clone().into_bytes(),
+                        stands_again: false,
+                    };
                     let deed = ticket * 10 + u64::from(proclaimed);
                     self.does(deed, what, held.proclaim(value), |()| DeedEnd::Done).await;
                 }

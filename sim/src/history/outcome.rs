@@ -199,6 +199,9 @@ pub enum Deed {
         holding: Holding,
         /// What.
         value: Vec<u8>,
+        /// By standing for election once more with the session that leads: whose key is gone by then stands in line anew.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stands_again: bool,
     },
     /// A holder asks etcd whether it still holds.
     Confirm {

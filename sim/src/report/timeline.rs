@@ -237,8 +237,9 @@ pub(super) fn says(leader: &SeenLeader) -> String {
 fn begins(deed: &Deed) -> String {
     match deed {
         Deed::Txn { holding } => format!("a transaction guarded by {}", held(holding)),
-        Deed::Proclaim { holding, value } => {
-            format!("proclaims {:?} by {}", String::from_utf8_lossy(value), held(holding))
+        Deed::Proclaim { holding, value, stands_again } => {
+            let how = if *stands_again { "stands again" } else { "proclaims" };
+            format!("{how} {:?} by {}", String::from_utf8_lossy(value), held(holding))
         }
         Deed::Confirm { holding } => format!("asks etcd whether it holds {}", held(holding)),
         Deed::Leader { name, lease } => format!("asks who leads {name:?} (lease {})", show::hex(*lease)),

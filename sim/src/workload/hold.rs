@@ -150,9 +150,7 @@ impl Holder<'_> {
 
     /// A second candidature of one session is its first one's: it says a new value, and gives the same leadership.
     async fn stand_again(&mut self, session: &Session) {
-        self.proclaimed += 1;
-        let value = format!("{}/{}", self.ticket, self.proclaimed);
-        let deed = Deed::Proclaim { holding: self.holding.clone(), value: value.clone().into_bytes() };
+        let (deed, value) = self.next_proclamation(true);
         let (client, token) = (self.client, self.holding.token);
         let name = &self.holding.name;
         let stands = async {
@@ -167,11 +165,17 @@ impl Holder<'_> {
     }
 
     async fn proclaim(&mut self) {
-        self.proclaimed += 1;
-        let value = format!("{}/{}", self.ticket, self.proclaimed);
-        let deed = Deed::Proclaim { holding: self.holding.clone(), value: value.clone().into_bytes() };
+        let (deed, value) = self.next_proclamation(false);
         let client = self.client;
         let said = client.does(deed, self.held.proclaim(value), |()| DeedEnd::Done);
         self.unless_lost(said).await;
+    }
+
+    /// What is said next, and the value itself, which no other has.
+    fn next_proclamation(&mut self, stands_again: bool) -> (Deed, String) {
+        self.proclaimed += 1;
+        let value = format!("{}/{}", self.ticket, self.proclaimed);
+        let holding = self.holding.clone();
+        (Deed::Proclaim { holding, value: value.clone().into_bytes(), stands_again }, value)
     }
 }
