@@ -156,7 +156,8 @@ pub mod wire;
 pub mod blocking {
     pub use crate::locker::blocking::Locker;
     pub use crate::recipes::blocking::{
-        Barrier, BarrierHold, Claim, DoubleBarrier, Entered, PriorityQueue, Queue,
+        Barrier, BarrierHold, Claim, Counter, DoubleBarrier, Entered, Permit, PriorityQueue, Queue,
+        Semaphore, Stm, Transaction,
     };
 }
 

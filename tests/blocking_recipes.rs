@@ -1,4 +1,4 @@
-//! Barriers and queues from plain threads, on a real server.
+//! The recipes from plain threads, on a real server.
 #![allow(missing_docs, clippy::expect_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "the tests themselves run on real threads and tokio")]
 
@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tenure::{Departure, Error, Etcd, Session, blocking};
+use tenure::kv::{Op, Put};
+use tenure::{Departure, Error, Etcd, Session, StmError, blocking};
 use tenure_sim::real::{Server, ServerOptions};
 
 /// Runs a test by a server, with sessions whose runtime is on other threads.
@@ -89,4 +90,85 @@ fn a_thread_takes_from_a_queue_what_another_puts_there() {
         urgent.claim().expect("etcd").give_back().expect("it is held");
         assert_eq!(urgent.dequeue().expect("etcd"), b"later");
     });
+}
+
+#[test]
+fn what_may_fail_at_once_gives_none_and_what_is_done_at_once_is_one() {
+    with_sessions(|[session]| {
+        let queue = blocking::Queue::new(tenure::Queue::new(&session, "items").expect("a good name"));
+        assert_eq!(queue.try_dequeue(), Ok(None));
+        assert!(queue.try_claim().expect("etcd").is_none());
+        queue.enqueue_all(vec![b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]).expect("etcd");
+        assert_eq!(queue.count(), Ok(3));
+        assert_eq!(queue.dequeue_batch(2), Ok(vec![b"one".to_vec(), b"two".to_vec()]));
+        let claim = queue.try_claim().expect("etcd").expect("one is left");
+        claim.ack_with(vec![Op::Put(Put::new("done", "three"))]).expect("it is held");
+        assert_eq!(queue.try_dequeue(), Ok(None));
+        let barrier = tenure::DoubleBarrier::new(&session, "round", 1).expect("a good name");
+        let entered = blocking::DoubleBarrier::new(barrier).enter().expect("it is enough");
+        assert_eq!(entered.leave_timeout(Duration::from_secs(5)), Ok(Departure::Everyone));
+    });
+}
+
+#[test]
+fn no_two_threads_hold_the_one_permit() {
+    with_sessions(|sessions: [Session; 2]| {
+        let inside = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for session in &sessions {
+                scope.spawn(|| {
+                    let semaphore = tenure::Semaphore::new(session, "slots", 1).expect("a good name");
+                    let semaphore = blocking::Semaphore::from(semaphore);
+                    for _ in 0..5 {
+                        let permit = semaphore.acquire().expect("etcd");
+                        assert!(!inside.swap(true, Ordering::SeqCst), "another holds it, too");
+                        assert!(semaphore.try_acquire().expect("etcd").is_none());
+                        inside.store(false, Ordering::SeqCst);
+                        permit.release().expect("it is held");
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[test]
+fn threads_count_and_move_money_and_nothing_is_lost() {
+    with_sessions(|sessions: [Session; 2]| {
+        thread::scope(|scope| {
+            for session in &sessions {
+                scope.spawn(move || {
+                    let counter = tenure::Counter::new(session, "visits").expect("a good name");
+                    let stm = tenure::Stm::new(session, "accounts").expect("a good name");
+                    let (counter, stm) = (blocking::Counter::from(counter), blocking::Stm::from(stm));
+                    for _ in 0..10 {
+                        counter.increment().expect("etcd");
+                        stm.run(|tx| move_one(tx)).expect("it commits");
+                    }
+                    let aborted = stm.run(|tx| {
+                        tx.put("a", "spoilt");
+                        Err::<(), _>(StmError::Aborted("no"))
+                    });
+                    assert_eq!(aborted, Err(StmError::Aborted("no")));
+                });
+            }
+        });
+        let counter = tenure::Counter::new(&sessions[0], "visits").expect("a good name");
+        assert_eq!(blocking::Counter::new(counter).get(), Ok(20));
+        let stm = blocking::Stm::new(tenure::Stm::new(&sessions[0], "accounts").expect("a good name"));
+        let both = stm.run(|tx| Ok::<_, StmError<()>>((balance(tx, "a")?, balance(tx, "b")?)));
+        assert_eq!(both.expect("it commits").value, (-20, 20));
+    });
+}
+
+fn balance(tx: &blocking::Transaction, account: &str) -> Result<i64, Error> {
+    let value = tx.get(account)?.unwrap_or_else(|| b"0".to_vec());
+    Ok(String::from_utf8_lossy(&value).parse().expect("a number"))
+}
+
+fn move_one(tx: &blocking::Transaction) -> Result<(), StmError<()>> {
+    let (from, to) = (balance(tx, "a")?, balance(tx, "b")?);
+    tx.put("a", (from - 1).to_string());
+    tx.put("b", (to + 1).to_string());
+    Ok(())
 }

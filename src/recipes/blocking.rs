@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use crate::kv::Op;
 use crate::{Departure, Error, sync};
+
+pub use super::stm::blocking::{Stm, Transaction};
 
 /// Defines the blocking face of a type: each call blocks on the one of the same name.
 macro_rules! face {
     (
         $(#[$docs:meta])* $face:ident of $inner:ident
         again { $($name:ident($($arg:ident: $kind:ty),*) -> $out:ty;)* }
-        once { $($once:ident() -> $once_out:ty;)* }
+        $(try { $($try:ident() -> $try_out:ty;)* })?
+        once { $($once:ident($($once_arg:ident: $once_kind:ty),*) -> $once_out:ty;)* }
     ) => {
         $(#[$docs])*
         ///
@@ -36,13 +40,23 @@ macro_rules! face {
                 }
             )*
 
+            $($(
+                #[doc = concat!("Blocks until `", stringify!($try), "` of what it is made of has its answer.")]
+                ///
+                /// # Errors
+                /// As that.
+                pub fn $try(&self) -> Result<Option<$try_out>, Error> {
+                    Ok(sync::block_on(self.inner.$try())?.map(Into::into))
+                }
+            )*)?
+
             $(
                 #[doc = concat!("Blocks as long as `", stringify!($once), "` of what it is made of waits.")]
                 ///
                 /// # Errors
                 /// As that.
-                pub fn $once(self) -> Result<$once_out, Error> {
-                    sync::block_on(self.inner.$once())
+                pub fn $once(self, $($once_arg: $once_kind),*) -> Result<$once_out, Error> {
+                    sync::block_on(self.inner.$once($($once_arg),*))
                 }
             )*
         }
@@ -70,6 +84,7 @@ face! {
         hold() -> BarrierHold;
         hold_for_good() -> i64;
         release() -> ();
+        is_held() -> bool;
         wait() -> ();
         wait_timeout(limit: Duration) -> ();
     }
@@ -103,6 +118,7 @@ face! {
     again {}
     once {
         leave() -> Departure;
+        leave_timeout(limit: Duration) -> Departure;
     }
 }
 
@@ -111,10 +127,17 @@ face! {
     Queue of Queue
     again {
         enqueue(item: Vec<u8>) -> ();
+        enqueue_all(items: Vec<Vec<u8>>) -> ();
         dequeue() -> Vec<u8>;
         dequeue_timeout(limit: Duration) -> Vec<u8>;
+        dequeue_batch(max: usize) -> Vec<Vec<u8>>;
         claim() -> Claim;
         claim_timeout(limit: Duration) -> Claim;
+        count() -> u64;
+    }
+    try {
+        try_dequeue() -> Vec<u8>;
+        try_claim() -> Claim;
     }
     once {}
 }
@@ -124,10 +147,17 @@ face! {
     PriorityQueue of PriorityQueue
     again {
         enqueue(priority: u16, item: Vec<u8>) -> ();
+        enqueue_all(priority: u16, items: Vec<Vec<u8>>) -> ();
         dequeue() -> Vec<u8>;
         dequeue_timeout(limit: Duration) -> Vec<u8>;
+        dequeue_batch(max: usize) -> Vec<Vec<u8>>;
         claim() -> Claim;
         claim_timeout(limit: Duration) -> Claim;
+        count() -> u64;
+    }
+    try {
+        try_dequeue() -> Vec<u8>;
+        try_claim() -> Claim;
     }
     once {}
 }
@@ -139,6 +169,41 @@ face! {
     again {}
     once {
         ack() -> ();
+        ack_with(ops: Vec<Op>) -> ();
         give_back() -> ();
     }
+}
+
+face! {
+    /// A [`Semaphore`](crate::Semaphore) whose calls block the calling thread.
+    Semaphore of Semaphore
+    again {
+        acquire() -> Permit;
+        acquire_timeout(limit: Duration) -> Permit;
+    }
+    try {
+        try_acquire() -> Permit;
+    }
+    once {}
+}
+
+face! {
+    /// A [`Permit`](crate::Permit) whose calls block the calling thread.
+    #[must_use = "dropping a permit gives it back"]
+    Permit of Permit
+    again {}
+    once {
+        release() -> ();
+    }
+}
+
+face! {
+    /// A [`Counter`](crate::Counter) whose calls block the calling thread.
+    Counter of Counter
+    again {
+        increment() -> i64;
+        add(by: i64) -> i64;
+        get() -> i64;
+    }
+    once {}
 }

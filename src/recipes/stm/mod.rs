@@ -1,5 +1,6 @@
 //! Software transactional memory: a closure reads and writes keys, and all of it commits at once or not at all.
 
+pub(super) mod blocking;
 mod error;
 mod transaction;
 
@@ -159,29 +160,21 @@ impl Stm {
     where
         F: Future<Output = Result<T, StmError<E>>>,
     {
-        let span = tracing::debug_span!("stm", name = self.name.as_str(), isolation = ?self.isolation);
         let run = async {
-            let mut ahead = self.read_ahead().await.map_err(StmError::of_request)?;
-            for attempts in 1..=self.attempts {
-                let (transaction, attempt) = Transaction::begin(&self.session, self.isolation, ahead);
-                let value = match closure(transaction).await {
-                    Ok(value) => Some(value),
-                    // Others wrote so much that what it began with is forgotten.
-                    Err(StmError::Failed(Error::Refused(Refusal::Compacted))) => None,
-                    Err(error) => return Err(error),
-                };
-                ahead = match value {
-                    Some(value) => match self.commit(&attempt).await.map_err(StmError::of_request)? {
-                        Ended::Committed { revision } => return Ok(Committed { value, revision, attempts }),
-                        Ended::Conflict(now) => now,
-                    },
-                    None => self.read_ahead().await.map_err(StmError::of_request)?,
-                };
-                backoff::after_conflict(&self.session, attempts).await;
+            let mut run = Run::begin(self).await?;
+            loop {
+                let (transaction, attempt) = run.attempt()?;
+                let closed = closure(transaction).await;
+                if let Some(committed) = run.close(&attempt, closed).await? {
+                    return Ok(committed);
+                }
             }
-            Err(StmError::Conflict { attempts: self.attempts })
         };
-        run.instrument(span).await
+        run.instrument(self.span()).await
+    }
+
+    fn span(&self) -> tracing::Span {
+        tracing::debug_span!("stm", name = self.name.as_str(), isolation = ?self.isolation)
     }
 
     async fn read_ahead(&self) -> Result<Reads, Error> {
@@ -225,6 +218,52 @@ impl Stm {
         } else {
             Ended::Conflict(Reads::of(reads.keys(), answer.responses, revision))
         })
+    }
+}
+
+/// The attempts of one transaction, less its closure, which is between [`Run::attempt`] and [`Run::close`].
+struct Run<'a> {
+    stm: &'a Stm,
+    /// What is read before the closure asks for it.
+    ahead: Reads,
+    attempts: u32,
+}
+
+impl<'a> Run<'a> {
+    async fn begin<E>(stm: &'a Stm) -> Result<Self, StmError<E>> {
+        let ahead = stm.read_ahead().await.map_err(StmError::of_request)?;
+        Ok(Self { stm, ahead, attempts: 0 })
+    }
+
+    fn attempt<E>(&mut self) -> Result<(Transaction, Attempt), StmError<E>> {
+        if self.attempts == self.stm.attempts {
+            return Err(StmError::Conflict { attempts: self.attempts });
+        }
+        self.attempts += 1;
+        let ahead = std::mem::take(&mut self.ahead);
+        Ok(Transaction::begin(&self.stm.session, self.stm.isolation, ahead))
+    }
+
+    /// Commits what the closure did; if others got in between, waits a moment and gives `None`: then it is to run again.
+    async fn close<T, E>(
+        &mut self,
+        attempt: &Attempt,
+        closed: Result<T, StmError<E>>,
+    ) -> Result<Option<Committed<T>>, StmError<E>> {
+        let (stm, attempts) = (self.stm, self.attempts);
+        self.ahead = match closed {
+            Ok(value) => match stm.commit(attempt).await.map_err(StmError::of_request)? {
+                Ended::Committed { revision } => return Ok(Some(Committed { value, revision, attempts })),
+                Ended::Conflict(now) => now,
+            },
+            // Others wrote so much that what it began with is forgotten.
+            Err(StmError::Failed(Error::Refused(Refusal::Compacted))) => {
+                stm.read_ahead().await.map_err(StmError::of_request)?
+            }
+            Err(error) => return Err(error),
+        };
+        backoff::after_conflict(&stm.session, attempts).await;
+        Ok(None)
     }
 }
 
