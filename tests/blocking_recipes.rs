@@ -143,7 +143,7 @@ fn threads_count_and_move_money_and_nothing_is_lost() {
                     let (counter, stm) = (blocking::Counter::from(counter), blocking::Stm::from(stm));
                     for _ in 0..10 {
                         counter.increment().expect("etcd");
-                        stm.run(|tx| move_one(tx)).expect("it commits");
+                        stm.run(move_one).expect("it commits");
                     }
                     let aborted = stm.run(|tx| {
                         tx.put("a", "spoilt");
