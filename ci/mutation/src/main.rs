@@ -41,6 +41,9 @@ const PLACES: &[&str] = &[
     "src/name.rs",
 ];
 
+/// The scenarios that judge if none are named: all in which the library's own code is used.
+const JUDGES: &str = "mutex,election,rwlock,mixed,takeover,semaphore,queue";
+
 /// Where the outcomes of the last run are.
 const OUTCOMES: &str = "target/mutants/outcomes.json";
 
@@ -67,7 +70,7 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     first: u64,
     /// The scenarios that judge
-    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "mutex,election,rwlock,mixed")]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = JUDGES)]
     scenarios: Vec<String>,
     /// How many mutants at a time; all cores if not given
     #[arg(long, value_name = "N")]
