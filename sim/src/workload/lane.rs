@@ -130,8 +130,9 @@ impl<'a> Lane<'a> {
         let told = hold::hold(client, ticket, &holding, (&session, &*held), &operation.hold).await;
         let awaited = ending == Ending::Release && !told;
         client.record(What::Releases { holding: holding.clone(), awaited });
-        drop(registered);
-        if ending != Ending::HandOver || told {
+        // Asked on while it is given back: on this side it is over at once. What another process goes on with is not.
+        let registered = (ending != Ending::HandOver || told).then_some(registered);
+        if registered.is_some() {
             client.shared.take_legacy(client.env.index, self.index);
         }
         match ending {
@@ -163,6 +164,7 @@ impl<'a> Lane<'a> {
             // Who was told of the loss has nothing to release.
             _ => drop(held),
         }
+        drop(registered);
     }
 
     /// How it ends: what cannot be handed over ends otherwise.
