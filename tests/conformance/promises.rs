@@ -166,6 +166,7 @@ macro_rules! for_each_promise {
                 a_blind_write_over_a_newer_one_conflicts_in_a_snapshot_only => "v3_stm_test.go TestSTMSerializableSnapshotPut",
                 serializable_reads_are_of_one_revision => "",
                 reads_of_several_revisions_are_checked_together => "",
+                what_only_read_tells_a_revision_at_which_all_of_it_was_so_or_none => "",
                 its_own_writes_are_read_and_nobody_elses_before_it_commits => "",
                 the_closures_own_error_aborts => "v3_stm_test.go TestSTMAbort",
                 conflicts_in_every_attempt_are_told => "",

@@ -206,6 +206,26 @@ pub(crate) async fn reads_of_several_revisions_are_checked_together(cx: Cx) {
     assert_eq!(ran.value, (Some(b"new".to_vec()), Some(b"new".to_vec())));
 }
 
+pub(crate) async fn what_only_read_tells_a_revision_at_which_all_of_it_was_so_or_none(cx: Cx) {
+    let session = cx.session().await;
+    let stm = stm(&cx, &session, Isolation::ReadCommitted);
+    cx.put(&key(&cx, "a"), "old").await;
+    let b_written_at = cx.put(&key(&cx, "b"), "old").await;
+    let read_b = async |tx: &Transaction| tx.get(key(&cx, "b")).await;
+    let only_a = async || {
+        cx.put(&key(&cx, "a"), "newer").await;
+    };
+    let ran = disturbed(&cx, &stm, only_a, read_b).await;
+    assert_eq!(ran.revision, b_written_at, "when the first was read, both were as they were read");
+    let both = async || {
+        for name in ["a", "b"] {
+            cx.put(&key(&cx, name), "newest").await;
+        }
+    };
+    let ran = disturbed(&cx, &stm, both, read_b).await;
+    assert_eq!((ran.attempts, ran.revision), (1, 0), "the one was so before, the other after");
+}
+
 pub(crate) async fn its_own_writes_are_read_and_nobody_elses_before_it_commits(cx: Cx) {
     let session = cx.session().await;
     let put_at = cx.put(&key(&cx, "a"), "there").await;

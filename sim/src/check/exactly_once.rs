@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tenure::kv::EventKind;
 
 use super::causes::is_by_a_double;
-use super::items::{Item, Items, Taken, of_queues};
+use super::items::{Item, Items, Taken};
+use super::recipe_deeds::of_recipes;
 use super::{Breach, DeedLife, Evidence};
 use crate::history::{Deed, DeedEnd, Failure, RecipeDeed, RecipeEnd, Refused};
 use crate::workload::recipes::WORKED;
@@ -16,7 +17,7 @@ use crate::workload::recipes::WORKED;
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     let items = evidence.items();
     let mut ranked = BTreeMap::new();
-    for (_, queue, what) in of_queues(evidence) {
+    for (_, queue, what) in of_recipes(evidence) {
         if let RecipeDeed::Enqueue { priority, .. } = what {
             ranked.insert(queue, priority.is_some());
         }
@@ -47,7 +48,7 @@ impl<'a> Judge<'_, 'a> {
     /// What is in a queue was asked for, and is there once.
     fn added(&self) -> Option<Breach> {
         let mut asked = BTreeMap::new();
-        for (deed, queue, what) in of_queues(self.evidence) {
+        for (deed, queue, what) in of_recipes(self.evidence) {
             if let RecipeDeed::Enqueue { items, .. } = what {
                 asked.extend(items.iter().map(|item| (item.as_str(), (queue, deed))));
             }
@@ -82,7 +83,7 @@ impl<'a> Judge<'_, 'a> {
         for item in &self.items.all {
             added.entry(item.value.as_str()).or_insert(item.added.step);
         }
-        of_queues(self.evidence).find_map(|(deed, queue, what)| {
+        of_recipes(self.evidence).find_map(|(deed, queue, what)| {
             let (RecipeDeed::Enqueue { items, .. }, Some((ended, DeedEnd::Done))) = (what, deed.ended) else {
                 return None;
             };
@@ -97,7 +98,7 @@ impl<'a> Judge<'_, 'a> {
     /// What a consumer is given it has taken, alone.
     fn given(&self) -> Option<Breach> {
         let mut given: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut ended: Vec<_> = of_queues(self.evidence)
+        let mut ended: Vec<_> = of_recipes(self.evidence)
             .filter_map(|(deed, queue, what)| deed.ended.map(|(at, end)| (at, deed, queue, what, end)))
             .collect();
         ended.sort_by_key(|(at, ..)| at.step);
@@ -168,7 +169,7 @@ impl<'a> Judge<'_, 'a> {
         let overlaps = |deed: &DeedLife<'_>| {
             deed.began.step < taken.at.step && deed.ended.is_none_or(|(ended, _)| ended.step > taken.sent)
         };
-        let mut theirs = of_queues(self.evidence)
+        let mut theirs = of_recipes(self.evidence)
             .filter(|(deed, queue, _)| Some(deed.client) == taken.by && *queue == item.queue)
             .filter(|(deed, ..)| came_to_nothing(deed));
         theirs.any(|(deed, _, what)| match what {
@@ -227,7 +228,7 @@ impl<'a> Judge<'_, 'a> {
     /// given up had begun.
     fn looks_since(&self, client: u32, queue: &str, step: usize) -> Option<usize> {
         let mut since: BTreeMap<u32, (usize, bool)> = BTreeMap::new();
-        for (deed, of, what) in of_queues(self.evidence) {
+        for (deed, of, what) in of_recipes(self.evidence) {
             let consumes = matches!(what, RecipeDeed::Dequeue { .. } | RecipeDeed::Claim { .. });
             if deed.client != client || of != queue || !consumes || deed.began.step >= step {
                 continue;
@@ -252,7 +253,7 @@ impl<'a> Judge<'_, 'a> {
     fn waits(&self) -> Option<Breach> {
         let settled_ns = super::success::settled_ns(self.evidence)?;
         let soon_ns = self.evidence.bounds.progress_ns / 2;
-        of_queues(self.evidence)
+        of_recipes(self.evidence)
             .filter(|(deed, ..)| !self.evidence.outside.contains(&deed.client) && !self.crashes(deed))
             .filter(|(_, _, what)| matches!(what, RecipeDeed::Dequeue { .. } | RecipeDeed::Claim { .. }))
             .filter_map(|(deed, queue, _)| {

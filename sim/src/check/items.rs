@@ -7,8 +7,9 @@ use std::ops::RangeInclusive;
 use tenure::kv::{Event, EventKind};
 
 use super::order::Commit;
+use super::recipe_deeds::of_recipes;
 use super::{DeedLife, Evidence, Moment};
-use crate::history::{Deed, DeedEnd, RecipeDeed, RecipeEnd};
+use crate::history::{DeedEnd, RecipeDeed, RecipeEnd};
 use crate::node::Node;
 
 /// A claim of an item, from commit to commit.
@@ -76,7 +77,7 @@ impl<'a> Items<'a> {
         let mut items = Self::default();
         // Each queue, and how its claims' keys begin.
         let mut queues: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
-        for (deed, queue, what) in of_queues(evidence) {
+        for (deed, queue, what) in of_recipes(evidence) {
             if matches!(what, RecipeDeed::Enqueue { .. }) {
                 queues.entry(queue).or_insert_with(|| format!("__{queue}\0claim/").into_bytes());
             }
@@ -161,14 +162,4 @@ impl<'a> Items<'a> {
             }
         }
     }
-}
-
-/// What clients did with queues, in the order in which it was begun.
-pub(crate) fn of_queues<'e, 'a>(
-    evidence: &'e Evidence<'a>,
-) -> impl Iterator<Item = (&'e DeedLife<'a>, &'a str, &'a RecipeDeed)> {
-    evidence.deeds.iter().filter_map(|deed| match deed.what {
-        Deed::Recipe { name, what, .. } => Some((deed, &**name, what)),
-        _ => None,
-    })
 }

@@ -1,6 +1,7 @@
 //! The invariants: pure functions from a history to the first step that breaks them.
 
 mod answers;
+mod applied;
 mod at_most_k;
 mod causes;
 mod evidence;
@@ -10,6 +11,7 @@ mod exactly_once_tests;
 mod fencing;
 mod fifo;
 mod floor;
+mod isolation;
 mod items;
 mod lateness;
 mod lease_life;
@@ -21,6 +23,7 @@ mod observe_order;
 mod order;
 mod plain;
 mod progress;
+mod recipe_deeds;
 mod registers;
 mod reigns;
 mod renewals;
@@ -35,6 +38,9 @@ mod shape;
 mod silent;
 mod subjects;
 mod success;
+#[cfg(test)]
+mod stm_tests;
+mod transactions;
 mod true_errors;
 mod watch_guarantees;
 mod writer_priority;
@@ -45,12 +51,14 @@ pub use evidence::{
     Ask, Bounds, Call, DeedLife, Evidence, KeyLife, Moment, Outcome, Planned, PlannedLane, SessionLife,
     TenureLife,
 };
-pub(crate) use items::{Item, of_queues};
+pub(crate) use items::Item;
 pub use linearizable::{Judged, judged as judged_registers};
 pub(crate) use order::Order;
 pub use plain::{Operation, Plain, Stream};
+pub(crate) use recipe_deeds::of_recipes;
 pub use shape::shape;
 pub use subjects::subjects;
+pub(crate) use transactions::{Transaction, transactions};
 
 use crate::history::History;
 
@@ -177,6 +185,16 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "exactly-once",
         about: "an item of a queue is added once, given once, in order, and lost at most with the consumer that took it",
         check: exactly_once::check,
+    },
+    Invariant {
+        name: "isolation",
+        about: "a transaction reads, and commits beside others, as its level of isolation has it, and no sum is changed",
+        check: isolation::check,
+    },
+    Invariant {
+        name: "applied",
+        about: "a transaction, or an addition, that is acknowledged is applied once, one that failed never, any other once at most",
+        check: applied::check,
     },
 ];
 

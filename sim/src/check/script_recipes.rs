@@ -1,4 +1,4 @@
-//! Hand-written histories of clients that use queues, for the checkers' tests: requests that are committed as they are sent, and
+//! Hand-written histories of clients that use recipes, for the checkers' tests: requests that are committed as they are sent, and
 //! clients that say what they do.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,11 @@ use crate::node::Node;
 
 const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
+
+/// What is asked of etcd: nothing here goes by it.
+fn request() -> Arc<Request> {
+    Arc::new(Request::Range(Range::key(b"k".as_slice())))
+}
 
 /// A history in the making. Each step is a millisecond after the one before.
 pub(super) struct RecipeScript {
@@ -69,11 +74,22 @@ impl RecipeScript {
 
     /// A request of a client is sent and committed, which puts and deletes these keys. Gives the revision.
     pub(super) fn commit(&mut self, client: u32, puts: &[(&str, &str)], deletes: &[&str]) -> i64 {
+        let call = self.send(client);
+        self.commit_sent(call, puts, deletes)
+    }
+
+    /// A request of a client is sent. Gives its number.
+    pub(super) fn send(&mut self, client: u32) -> u64 {
         self.calls += 1;
+        let (call, request) = (self.calls, request());
+        self.record(Node::Client(client), What::Sent { call, member: 0, request });
+        call
+    }
+
+    /// What was sent is committed, which puts and deletes these keys. Gives the revision.
+    pub(super) fn commit_sent(&mut self, call: u64, puts: &[(&str, &str)], deletes: &[&str]) -> i64 {
         self.revision += 1;
-        let (call, revision) = (self.calls, self.revision);
-        let request = Arc::new(Request::Range(Range::key(b"k".as_slice())));
-        self.record(Node::Client(client), What::Sent { call, member: 0, request: Arc::clone(&request) });
+        let revision = self.revision;
         let mut events = Vec::new();
         for (key, value) in puts {
             let old = self.live.get(*key);
@@ -93,6 +109,7 @@ impl RecipeScript {
             let kv = KeyValue { key: key.as_bytes().to_vec(), mod_revision: revision, ..KeyValue::default() };
             events.push(Event { kind: EventKind::Delete, kv, prev_kv: None });
         }
+        let request = request();
         self.record(Node::Member(0), What::Committed { revision, call: Some(call), request, events });
         revision
     }

@@ -1,7 +1,7 @@
 //! How much each invariant had to judge in a history. An invariant that never finds anything to judge is green whatever happens.
 
-use super::{Evidence, judged_registers, of_queues};
-use crate::history::{Kind, What};
+use super::{Evidence, judged_registers, of_recipes, transactions};
+use crate::history::{Kind, RecipeDeed, What};
 
 /// How many of what an invariant judges are in this history, and what they are called. One that is not told of here judges
 /// the history as a whole.
@@ -23,7 +23,7 @@ pub fn subjects(evidence: &Evidence<'_>, invariant: &str) -> (u64, &'static str)
         "progress" => {
             let asks = evidence.asks.iter().filter(|ask| ask.asked.step > calm).count();
             let calls = evidence.plain.operations.values().filter(|one| one.called.step > calm).count();
-            let recipes = of_queues(evidence).filter(|(deed, ..)| deed.began.step > calm).count();
+            let recipes = of_recipes(evidence).filter(|(deed, ..)| deed.began.step > calm).count();
             ((asks + calls + recipes) as u64, "asks once calm")
         }
         "floor" => (evidence.planned.lanes.len() as u64, "programs"),
@@ -46,6 +46,14 @@ pub fn subjects(evidence: &Evidence<'_>, invariant: &str) -> (u64, &'static str)
         }
         "lease-life" => (steps(|what| matches!(what, What::LeaseExpired { .. })), "leases that ran out"),
         "exactly-once" => (evidence.items().all.len() as u64, "items"),
+        "isolation" => {
+            (transactions(evidence).map(|one| one.runs.len() as u64).sum(), "runs of transactions")
+        }
+        "applied" => {
+            let is_one =
+                |what: &RecipeDeed| matches!(what, RecipeDeed::Transfer { .. } | RecipeDeed::Add { .. });
+            (of_recipes(evidence).filter(|(.., what)| is_one(what)).count() as u64, "transfers and additions")
+        }
         _ => (1, "histories"),
     }
 }

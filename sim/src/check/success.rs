@@ -2,6 +2,8 @@
 //! in line with a living session is granted; nothing fails but what somebody else interfered with; what is begun comes to an
 //! end; and an observer sees every change of leader or value.
 
+mod recipes;
+
 use std::collections::BTreeMap;
 
 use tenure::kv::Request;
@@ -19,8 +21,14 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     // A watch at a member that stays broken has to be opened anew first, and that takes some of a client's time-outs.
     let soon_ns = evidence.bounds.progress_ns / 2;
     let success = Success { evidence, settled_ns, soon_ns };
-    [success.fails(), success.stays_in_line(), success.never_ends(calm.at_ns), success.goes_unseen()]
-        .into_iter()
+    [
+        success.fails(),
+        success.stays_in_line(),
+        success.never_ends(calm.at_ns),
+        success.goes_unseen(),
+        success.never_commits(),
+    ]
+    .into_iter()
         .flatten()
         .min_by_key(|breach| breach.step)
 }

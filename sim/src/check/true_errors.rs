@@ -2,6 +2,8 @@
 //! committed, sent and answered, from leases, deadlines and clocks; so have a lock's being held by another, the loss of what
 //! was held, and every value that a caller reads. A library that gives up what it could keep is broken, too.
 
+mod recipes;
+
 use tenure::Code;
 use tenure::kv::{CompareTarget, Request, Shown, Txn};
 
@@ -10,8 +12,7 @@ use super::evidence::{Ask, Evidence, KeyLife, Moment, is_line_of};
 use super::reigns::leads_within;
 use super::{Breach, DeedLife};
 use crate::history::{
-    Deed, DeedEnd, Failure, GuardSays, Holding, Kind, RecipeDeed, Refused, SeenLeader, SessionEnd, Telling,
-    What,
+    Deed, DeedEnd, Failure, GuardSays, Holding, Kind, Refused, SeenLeader, SessionEnd, Telling, What,
 };
 use crate::node::Node;
 use crate::workload::program::PERMITS;
@@ -368,39 +369,9 @@ impl Judge<'_, '_> {
             }
             (Deed::Leader { .. }, DeedEnd::Failed(Failure::Unavailable(_))) => self.for_its_ttl(asked),
             (Deed::Recipe { what, .. }, DeedEnd::Failed(error)) => self.recipe_failed(what, error, asked),
+            (Deed::Recipe { .. }, DeedEnd::Recipe(_)) => self.recipe_gave(deed),
             (_, DeedEnd::Failed(error)) => self.failed(error, asked),
             _ => Ok(()),
-        }
-    }
-
-    /// A time limit has passed; what is not held any more was taken away.
-    fn recipe_failed(self, what: &RecipeDeed, error: &Failure, asked: Asked) -> Verdict {
-        let limit_ns = match what {
-            RecipeDeed::Dequeue { limit_ms, .. } | RecipeDeed::Claim { limit_ms } => {
-                limit_ms.map(|ms| ms * 1_000_000)
-            }
-            _ => None,
-        };
-        match (what, error, limit_ns) {
-            (_, Failure::Timeout, Some(limit_ns)) => self.passed(limit_ns, asked),
-            (
-                RecipeDeed::Acknowledge { token, .. } | RecipeDeed::GiveBack { token, .. },
-                Failure::NotHeld,
-                _,
-            ) => {
-                let is_gone = self.evidence.keys.values().flatten().any(|life| {
-                    life.create_revision == *token
-                        && life.deleted.is_some_and(|(_, gone)| gone.step < asked.ended.step)
-                });
-                unless(is_gone, || "it is not held any more, but nobody took it away".to_owned())
-            }
-            // What one that was given up had begun the next one goes on with, and is told of its loss.
-            (RecipeDeed::Dequeue { .. }, Failure::Maybe(_), _) => {
-                let session = asked.lease.and_then(|lease| self.evidence.sessions.get(&lease));
-                let began = session.map_or(asked.began, |session| session.opened);
-                self.failed(error, Asked { began, ..asked })
-            }
-            _ => self.failed(error, asked),
         }
     }
 

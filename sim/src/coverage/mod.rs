@@ -7,6 +7,7 @@ mod locks;
 pub mod rates;
 mod recipes;
 mod requests;
+mod transactions;
 
 use linkme::distributed_slice;
 

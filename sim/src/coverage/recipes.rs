@@ -3,7 +3,7 @@
 use linkme::distributed_slice;
 
 use super::{MARKS, Mark};
-use crate::check::{Evidence, Item, Moment, of_queues};
+use crate::check::{Evidence, Item, Moment, of_recipes};
 use crate::history::{DeedEnd, Failure, RecipeDeed, RecipeEnd, What};
 use crate::node::Node;
 
@@ -76,7 +76,7 @@ static TAKEN_BEFORE: Mark = Mark {
 static TOO_LATE: Mark = Mark {
     name: "an acknowledgement came too late",
     seen: |evidence| {
-        of_queues(evidence).any(|(deed, _, what)| {
+        of_recipes(evidence).any(|(deed, _, what)| {
             matches!(what, RecipeDeed::Acknowledge { .. })
                 && matches!(deed.ended, Some((_, DeedEnd::Failed(Failure::NotHeld | Failure::SessionLost))))
         })
@@ -87,7 +87,7 @@ static TOO_LATE: Mark = Mark {
 static BATCH: Mark = Mark {
     name: "a batch was taken whole",
     seen: |evidence| {
-        of_queues(evidence).any(|(deed, ..)| {
+        of_recipes(evidence).any(|(deed, ..)| {
             matches!(deed.ended, Some((_, DeedEnd::Recipe(RecipeEnd::Items(items)))) if items.len() > 1)
         })
     },

@@ -51,6 +51,8 @@ pub const NOT_FOUND: &[(&str, &str)] = &[
     ("without-receipts", "it is in a queue, and recipes are not explored"),
     ("taken-by-name", "it is in a queue, and recipes are not explored"),
     ("newest-first", "it is in a queue, and recipes are not explored"),
+    ("by-existence", "it is in a transaction, and recipes are not explored"),
+    ("made-again", "it is in a transaction, and recipes are not explored"),
 ];
 
 /// For so long a shorter run is looked for.

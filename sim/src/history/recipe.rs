@@ -1,6 +1,8 @@
-//! What clients ask of the library's recipes, and what they are given: what `exactly-once` judges.
+//! What clients ask of the library's recipes, and what they are given: what `exactly-once`, `isolation` and `applied` judge.
 
 use serde::{Deserialize, Serialize};
+
+use crate::workload::recipes::program::Level;
 
 /// What a client asks of a recipe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,6 +42,35 @@ pub enum RecipeDeed {
         /// The claim's fencing token.
         token: i64,
     },
+    /// An amount is moved from one account to another in one transaction, which also writes a key of its own.
+    Transfer {
+        /// A number that no other transfer of the run has; its own key is named by it.
+        id: String,
+        /// The level of isolation.
+        level: Level,
+        /// The account's key.
+        from: String,
+        /// The account's key.
+        to: String,
+        /// How much.
+        amount: i64,
+        /// The key that it writes beside them without having read it, if it does.
+        blind: Option<String>,
+        /// How often it may run.
+        attempts: u32,
+    },
+    /// All accounts are read in one transaction.
+    Audit {
+        /// The level of isolation.
+        level: Level,
+        /// How often it may run.
+        attempts: u32,
+    },
+    /// A number that no other addition of the run has is added to a counter.
+    Add {
+        /// The number.
+        by: i64,
+    },
 }
 
 impl RecipeDeed {
@@ -56,6 +87,9 @@ impl RecipeDeed {
             Self::Claim { .. } => "claim",
             Self::Acknowledge { .. } => "acknowledgement",
             Self::GiveBack { .. } => "giving back",
+            Self::Transfer { .. } => "transfer",
+            Self::Audit { .. } => "audit",
+            Self::Add { .. } => "addition",
         }
     }
 }
@@ -72,4 +106,47 @@ pub enum RecipeEnd {
         /// The claim's fencing token.
         token: i64,
     },
+    /// A transaction was run.
+    Transacted {
+        /// What it came to.
+        came: Came,
+        /// Each run of its closure, the last one last.
+        runs: Vec<TransactionRun>,
+    },
+    /// The counter gave this number.
+    Counted(i64),
+}
+
+/// What a transaction came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Came {
+    /// It committed, at this revision.
+    Committed {
+        /// As the library has it.
+        revision: i64,
+    },
+    /// It met a conflict each time.
+    Conflict,
+    /// Its closure gave it up: the account has too little.
+    Aborted,
+}
+
+/// One run of a transaction's closure.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TransactionRun {
+    /// What it read, in order.
+    pub reads: Vec<TransactionRead>,
+    /// It read all that it wanted to.
+    pub is_whole: bool,
+}
+
+/// What a transaction read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TransactionRead {
+    /// The key.
+    pub key: String,
+    /// Its value, if it was there.
+    pub value: Option<String>,
+    /// The revision that wrote it; 0 if it was not there.
+    pub revision: i64,
 }

@@ -9,6 +9,7 @@ mod own;
 mod plain;
 mod recipes;
 mod swarm;
+mod transactions;
 
 use serde::{Deserialize, Serialize};
 

@@ -4,6 +4,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::draw::{chance, choices, skewed, small, weighted, within};
 use super::operations::{as_many_as_fit, few};
+use super::transactions;
 use crate::scenario::{Scenario, WorkloadSpec};
 use crate::workload::program::Patience;
 use crate::workload::recipes::program::{ClaimEnding, RecipeKind, RecipeOperation};
@@ -22,6 +23,20 @@ fn operation(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Option<RecipeOper
     // Now and then there is no pause at all.
     let think_ms = if chance(rng, 1, 5) { 0 } else { within(rng, workload.think_ms) };
     let which = within(rng, [0, u64::from(workload.names) - 1]);
+    let (name, what) = match workload.kind.as_str() {
+        "stm" => transactions::drawn(chosen, which, workload, rng)?,
+        _ => of_queue(chosen, which, workload, rng)?,
+    };
+    Some(RecipeOperation { think_ms, name, what })
+}
+
+/// What is done with a queue, and with which.
+fn of_queue(
+    chosen: &str,
+    which: u64,
+    workload: &WorkloadSpec,
+    rng: &mut ChaCha8Rng,
+) -> Option<(String, RecipeKind)> {
     let ranked = chance(rng, 1, 2);
     let patience = patience(chosen, rng);
     let what = match chosen {
@@ -42,11 +57,11 @@ fn operation(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Option<RecipeOper
     };
     // Each kind of queue has its own names.
     let folder = if ranked { "ranks" } else { "lines" };
-    Some(RecipeOperation { think_ms, name: format!("{folder}/{which}"), what })
+    Some((format!("{folder}/{which}"), what))
 }
 
 /// How long the client is willing to wait, by the operation's name.
-fn patience(chosen: &str, rng: &mut ChaCha8Rng) -> Patience {
+pub(super) fn patience(chosen: &str, rng: &mut ChaCha8Rng) -> Patience {
     if chosen.starts_with("try-") {
         Patience::Try
     } else if chosen.ends_with("-timeout") {

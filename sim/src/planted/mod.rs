@@ -12,6 +12,7 @@ mod readers;
 mod recipes;
 mod sends_again;
 mod silent;
+mod transactions;
 mod unlock;
 mod wrong_lock;
 
@@ -293,6 +294,18 @@ pub const PLANTED: &[Planted] = &[
         "of the items of a queue the one that came last is taken first",
         ("queue", "exactly-once"),
         decorated::<recipes::NewestFirst>,
+    ),
+    Planted::backend(
+        "by-existence",
+        "a transaction commits if what it read is there, whoever wrote it since",
+        ("stm", "isolation"),
+        decorated::<transactions::ByExistence>,
+    ),
+    Planted::backend(
+        "made-again",
+        "a transaction whose answer was lost takes what it wrote for another's, and is made again",
+        ("stm", "applied"),
+        decorated::<transactions::MadeAgain>,
     ),
 ];
 

@@ -8,9 +8,9 @@ use tenure::{Backend, CallError, Instant};
 
 use crate::workload::decorate::Decoration;
 
-type Answer = BoxFuture<'static, Result<TxnResponse, CallError>>;
+pub(super) type Answer = BoxFuture<'static, Result<TxnResponse, CallError>>;
 
-fn is_receipt(key: &[u8]) -> bool {
+pub(super) fn is_receipt(key: &[u8]) -> bool {
     const BESIDE: &[u8] = b"\0receipt/";
     key.windows(BESIDE.len()).any(|window| window == BESIDE)
 }

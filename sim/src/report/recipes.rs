@@ -1,8 +1,8 @@
 //! What clients do with recipes, in words.
 
-use crate::history::{RecipeDeed, RecipeEnd};
+use crate::history::{Came, RecipeDeed, RecipeEnd, TransactionRun};
 
-/// What is asked of the queue or barrier of this name.
+/// What is asked of the queue, bank or counter of this name.
 pub(super) fn begins(name: &str, what: &RecipeDeed) -> String {
     match what {
         RecipeDeed::Enqueue { priority: None, items } => format!("enqueues {} to {name:?}", list(items)),
@@ -20,6 +20,17 @@ pub(super) fn begins(name: &str, what: &RecipeDeed) -> String {
         RecipeDeed::GiveBack { item, token } => {
             format!("gives back item {item} of {name:?} (token {token})")
         }
+        RecipeDeed::Transfer { id, level, from, to, amount, blind, attempts } => {
+            let beside = blind.as_ref().map_or_else(String::new, |key| format!(" and writes {key}"));
+            format!(
+                "moves {amount} from {from} to {to}{beside}, in transfer {id} ({}, {attempts} runs at most)",
+                level.name()
+            )
+        }
+        RecipeDeed::Audit { level, attempts } => {
+            format!("reads all accounts of {name:?} ({}, {attempts} runs at most)", level.name())
+        }
+        RecipeDeed::Add { by } => format!("adds {by} to {name:?}"),
     }
 }
 
@@ -29,7 +40,25 @@ pub(super) fn given(given: &RecipeEnd) -> String {
         RecipeEnd::Items(items) if items.is_empty() => "nothing is there".to_owned(),
         RecipeEnd::Items(items) => format!("is given {}", list(items)),
         RecipeEnd::Claimed { item, token } => format!("has claimed item {item} (token {token})"),
+        RecipeEnd::Transacted { came, runs } => {
+            let how = match came {
+                Came::Committed { revision } => format!("committed (revision {revision})"),
+                Came::Conflict => "met conflicts".to_owned(),
+                Came::Aborted => "gave up: too little is left".to_owned(),
+            };
+            format!("{how} after {} runs; read {}", runs.len(), runs.last().map_or_else(String::new, read))
+        }
+        RecipeEnd::Counted(number) => format!("is given {number}"),
     }
+}
+
+/// What the run of a transaction read.
+fn read(run: &TransactionRun) -> String {
+    let reads = run.reads.iter().map(|read| {
+        let value = read.value.as_deref().unwrap_or("nothing");
+        format!("{} = {value:?} of revision {}", read.key, read.revision)
+    });
+    reads.collect::<Vec<_>>().join(", ")
 }
 
 fn list(items: &[String]) -> String {

@@ -11,6 +11,7 @@ use crate::coverage;
 use crate::history::{History, What};
 use crate::plan::Plan;
 use crate::store::{EtcdVersion, LeadershipCheck};
+use crate::workload::recipes::program::RecipeKind;
 
 /// What is to be said of one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,7 +161,12 @@ fn planned(plan: &Plan) -> Planned {
             lane,
             asks: program.operations.len(),
             operations: program.plain.len(),
-            recipes: program.recipes.len(),
+            // To close a session is no use of a recipe.
+            recipes: program
+                .recipes
+                .iter()
+                .rposition(|operation| operation.what != RecipeKind::CloseSession)
+                .map_or(0, |last| last + 1),
         })
     });
     Planned { lanes: lanes.collect() }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tenure::kv::Request;
 
 use crate::check::Evidence;
-use crate::history::{CallEnd, Deed, DeedEnd, Failure, RecipeEnd, What};
+use crate::history::{CallEnd, Came, Deed, DeedEnd, Failure, RecipeEnd, What};
 
 /// For each kind of operation how often it came to which end.
 pub type Operations = BTreeMap<Cow<'static, str>, BTreeMap<Cow<'static, str>, u64>>;
@@ -101,6 +101,12 @@ fn deed_end(end: &DeedEnd) -> &'static str {
         DeedEnd::Recipe(RecipeEnd::Items(items)) if items.is_empty() => "nothing there",
         DeedEnd::Recipe(RecipeEnd::Items(_)) => "given",
         DeedEnd::Recipe(RecipeEnd::Claimed { .. }) => "claimed",
+        DeedEnd::Recipe(RecipeEnd::Transacted { came, .. }) => match came {
+            Came::Committed { .. } => "committed",
+            Came::Conflict => "conflict",
+            Came::Aborted => "given up",
+        },
+        DeedEnd::Recipe(RecipeEnd::Counted(_)) => "counted",
     }
 }
 

@@ -16,6 +16,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("semaphore", include_str!("../../scenarios/semaphore.toml")),
     ("etcd", include_str!("../../scenarios/etcd.toml")),
     ("queue", include_str!("../../scenarios/queue.toml")),
+    ("stm", include_str!("../../scenarios/stm.toml")),
 ];
 
 /// The rates of their coverage marks (see [`rates_file`]).
@@ -29,6 +30,7 @@ const BUILT_IN_RATES: &[(&str, &str)] = &[
     ("semaphore", include_str!("../../scenarios/rates/semaphore.toml")),
     ("etcd", include_str!("../../scenarios/rates/etcd.toml")),
     ("queue", include_str!("../../scenarios/rates/queue.toml")),
+    ("stm", include_str!("../../scenarios/rates/stm.toml")),
 ];
 
 /// A scenario to begin with: every field with what it is for.

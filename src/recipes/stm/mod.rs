@@ -96,7 +96,8 @@ impl std::fmt::Debug for Stm {
 pub struct Committed<T> {
     /// What the closure returned.
     pub value: T,
-    /// The revision that its writes made; if it wrote nothing, one at which its reads were true together, 0 if there is none.
+    /// The revision that its writes made; if it wrote nothing, one at which its reads were true together. 0 if it read nothing, or at
+    /// [`Isolation::ReadCommitted`] need not have read what was true together.
     pub revision: i64,
     /// How often the closure ran.
     pub attempts: u32,

@@ -56,7 +56,7 @@ pub(super) struct Commit {
     pub(super) conditions: Vec<Compare>,
     pub(super) writes: Vec<Op>,
     pub(super) reads: Reads,
-    /// The newest revision that it read at.
+    /// A revision at which all that it read was so, 0 if none is known.
     pub(super) read_at: i64,
 }
 
@@ -77,6 +77,14 @@ impl Reads {
             _ => None,
         });
         Self(found.collect())
+    }
+
+    /// A revision at which all of these were so: the oldest that one was read at, if all others had been written by then. 0 if they
+    /// need not have been so together: since when a key is absent is not known.
+    fn true_at(&self) -> i64 {
+        let oldest = self.0.values().map(|read| read.as_of).min().unwrap_or(0);
+        let was_so = |read: &Read| read.as_of == oldest || (1..=oldest).contains(&read.written);
+        if self.0.values().all(was_so) { oldest } else { 0 }
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
@@ -195,7 +203,7 @@ impl Attempt {
     pub(super) fn take(&self) -> Commit {
         let State { base, reads, writes, .. } =
             std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner));
-        let read_at = reads.0.values().map(|read| read.as_of).max().unwrap_or(0);
+        let read_at = reads.true_at();
         let conditions = self.conditions(base, &reads, &writes);
         let writes = writes.into_iter().map(|(key, write)| match write {
             Write::Put { value, lease } => Op::Put(Put::new(key, value).lease(lease)),
@@ -267,6 +275,21 @@ mod tests {
         assert_eq!(of(Isolation::RepeatableReads, &[("a", 4), ("b", 5)]), 2);
         assert_eq!(of(Isolation::RepeatableReads, &[("a", 4)]), 0);
         assert_eq!(of(Isolation::ReadCommitted, &[("a", 4), ("b", 5)]), 0);
+    }
+
+    #[test]
+    fn reads_were_so_together_at_the_first_if_the_others_had_been_written_by_then() {
+        let true_at = |reads: &[(i64, i64)]| {
+            let read = |(key, (written, as_of)): (u8, &(i64, i64))| {
+                (vec![key], Read { value: None, written: *written, as_of: *as_of })
+            };
+            Reads((0..).zip(reads).map(read).collect()).true_at()
+        };
+        assert_eq!(true_at(&[]), 0);
+        assert_eq!(true_at(&[(4, 9), (0, 9)]), 9, "of one revision");
+        assert_eq!(true_at(&[(8, 9), (7, 8)]), 8);
+        assert_eq!(true_at(&[(4, 7), (8, 9)]), 0, "written after the first was read");
+        assert_eq!(true_at(&[(4, 7), (0, 9)]), 0, "perhaps deleted after the first was read");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use tenure::{Error, Session};
 
 use super::program::{RecipeKind, RecipeOperation};
 use super::queue::Queues;
+use super::stm::{self, Counters};
 use crate::history::{Deed, DeedEnd, RecipeDeed};
 use crate::plan::LanePlan;
 use crate::workload::client::Client;
@@ -30,7 +31,7 @@ impl<'a> RecipeLane<'a> {
 
     pub(crate) async fn run(self) {
         let process = self.client.env.index as usize;
-        let mut queues = Queues::default();
+        let (mut queues, mut counters) = (Queues::default(), Counters::default());
         loop {
             let next = self.client.shared.next_operation(process, self.index);
             let Some(operation) = self.plan.recipes.get(next) else { break };
@@ -43,7 +44,13 @@ impl<'a> RecipeLane<'a> {
             let turn = Turn { client: self.client, operation, place: (number(self.index), number(next)) };
             match operation.what {
                 RecipeKind::CloseSession => self.sessions.close(session).await,
-                _ => queues.carry_out(&turn, &session).await,
+                RecipeKind::Enqueue { .. } | RecipeKind::Dequeue { .. } | RecipeKind::Claim { .. } => {
+                    queues.carry_out(&turn, &session).await;
+                }
+                RecipeKind::Add { .. } => counters.carry_out(&turn, &session).await,
+                RecipeKind::Transfer { .. } | RecipeKind::Audit { .. } => {
+                    stm::transact(&turn, &session).await;
+                }
             }
         }
         drop(queues);

@@ -1,11 +1,17 @@
-//! Clients that use the library's recipes: each program is a list of operations on queues, done with sessions as the programs of
-//! locks have them.
+//! Clients that use the library's recipes: each program is a list of operations on queues, on accounts and counters, done with sessions
+//! as the programs of locks have them.
 
+mod handles;
 mod lane;
 pub mod program;
 mod queue;
+mod stm;
 
 pub(super) use lane::RecipeLane;
+pub use stm::{account, balance, changed};
 
 /// What a consumer writes together with its acknowledgement has this name, and the item's behind it.
 pub const WORKED: &str = "worked/";
+
+/// The key that a transfer writes besides accounts has this name, and the transfer's number behind it.
+pub const MADE: &str = "made/";

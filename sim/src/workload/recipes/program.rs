@@ -20,12 +20,19 @@ pub const QUEUE_OPERATIONS: &[&str] = &[
     "close-session",
 ];
 
+/// The names of the operations of transactions and counters, as scenarios weigh them.
+pub const STM_OPERATIONS: &[&str] =
+    &["transfer", "cancel-transfer", "audit", "add", "cancel-add", "close-session"];
+
+/// So many accounts has each bank.
+pub const ACCOUNTS: u32 = 3;
+
 /// One operation, done after the one before it is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipeOperation {
     /// The client waits so long before it.
     pub think_ms: u64,
-    /// The name of the queue.
+    /// The name of the queue, bank or counter.
     pub name: String,
     /// What is done.
     #[serde(flatten)]
@@ -65,6 +72,86 @@ pub enum RecipeKind {
     },
     /// The session is closed, and with it whatever it holds.
     CloseSession,
+    /// An amount is moved between two accounts of a bank.
+    Transfer {
+        /// From which account.
+        from: u32,
+        /// To which.
+        to: u32,
+        /// How much.
+        amount: i64,
+        /// Whether it writes a key beside them that it has not read.
+        blind: bool,
+        /// How it is run.
+        how: HowRun,
+    },
+    /// All accounts of a bank are read.
+    Audit {
+        /// How it is run.
+        how: HowRun,
+    },
+    /// A number is added to a counter.
+    Add {
+        /// How long the client is willing to wait.
+        patience: Patience,
+    },
+}
+
+/// How a transaction is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HowRun {
+    /// The level of isolation.
+    pub level: Level,
+    /// So often at most.
+    pub attempts: u32,
+    /// Whether it reads ahead what it is to read.
+    pub ahead: bool,
+    /// The closure waits so long between two reads.
+    pub pause_ms: u64,
+    /// How long the client is willing to wait.
+    pub patience: Patience,
+}
+
+/// A level of isolation, as the library has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// `tenure::Isolation::SerializableSnapshot`
+    SerializableSnapshot,
+    /// `tenure::Isolation::Serializable`
+    Serializable,
+    /// `tenure::Isolation::RepeatableReads`
+    RepeatableReads,
+    /// `tenure::Isolation::ReadCommitted`
+    ReadCommitted,
+}
+
+impl Level {
+    /// Whether each run reads one revision.
+    pub fn is_of_one_revision(self) -> bool {
+        matches!(self, Self::SerializableSnapshot | Self::Serializable)
+    }
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SerializableSnapshot => "serializable snapshot",
+            Self::Serializable => "serializable",
+            Self::RepeatableReads => "repeatable reads",
+            Self::ReadCommitted => "read committed",
+        }
+    }
+}
+
+impl From<Level> for tenure::Isolation {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::SerializableSnapshot => Self::SerializableSnapshot,
+            Level::Serializable => Self::Serializable,
+            Level::RepeatableReads => Self::RepeatableReads,
+            Level::ReadCommitted => Self::ReadCommitted,
+        }
+    }
 }
 
 /// How a claim is ended by its consumer.

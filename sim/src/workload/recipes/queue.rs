@@ -1,23 +1,23 @@
 //! What programs do with queues. A handle is kept for as long as its session lasts: what a consumer took that then gave up waiting is
 //! for the next one of the handle.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tenure::kv::{Op, Put};
 use tenure::{Claim, Error, PriorityQueue, Queue, Session};
 
 use super::WORKED;
+use super::handles::Handles;
 use super::lane::Turn;
 use super::program::{ClaimEnding, RecipeKind};
 use crate::history::{DeedEnd, RecipeDeed, RecipeEnd};
 use crate::workload::lane::{limit, wait};
 use crate::workload::program::Patience;
 
-/// The queues that a program uses, by name, each with the lease of its session.
+/// The queues that a program uses.
 #[derive(Default)]
 pub(super) struct Queues {
-    open: BTreeMap<String, (i64, Either)>,
+    open: Handles<Either>,
 }
 
 /// Either queue.
@@ -75,7 +75,7 @@ impl Queues {
         let ranked = match turn.operation.what {
             RecipeKind::Enqueue { priority, .. } => priority.is_some(),
             RecipeKind::Dequeue { ranked, .. } | RecipeKind::Claim { ranked, .. } => ranked,
-            RecipeKind::CloseSession => return,
+            _ => return,
         };
         let Ok(queue) = self.queue(session, &turn.operation.name, ranked) else { return };
         match turn.operation.what {
@@ -100,24 +100,19 @@ impl Queues {
                     end(turn, session, claim, ending).await;
                 }
             }
-            RecipeKind::CloseSession => {}
+            _ => {}
         }
     }
 
-    /// The queue by the session that is open: what a handle of an earlier one took and did not give is gone with it.
+    /// What a handle of an earlier session took and did not give is gone with it.
     fn queue(&mut self, session: &Session, name: &str, ranked: bool) -> Result<Either, Error> {
-        if let Some((lease, queue)) = self.open.get(name)
-            && *lease == session.lease()
-        {
-            return Ok(queue.clone());
-        }
-        let queue = if ranked {
-            Either::Ranked(PriorityQueue::new(session, name)?)
-        } else {
-            Either::Arrival(Queue::new(session, name)?)
-        };
-        self.open.insert(name.to_owned(), (session.lease(), queue.clone()));
-        Ok(queue)
+        self.open.of(session, name, || {
+            Ok(if ranked {
+                Either::Ranked(PriorityQueue::new(session, name)?)
+            } else {
+                Either::Arrival(Queue::new(session, name)?)
+            })
+        })
     }
 }
 
