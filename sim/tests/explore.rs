@@ -113,11 +113,14 @@ fn wrong_with(bug: &str, name: &str) -> Option<String> {
     if found.path.len() > 25 && bug != "gives-way" {
         return Some(format!("{} steps", found.path.len()));
     }
+    let space = judged_by_name(&find(name).expect(name), planted);
+    let walked = walk(&space, Some(planted), &found.path).expect("the steps can be taken");
+    if walked.verdict().violations().iter().all(|violation| violation.invariant != found.invariant) {
+        return Some(format!("{}, but the same steps show it no more", found.invariant));
+    }
     if BY_MONITOR_ALONE.contains(&bug) {
         return None;
     }
-    let space = judged_by_name(&find(name).expect(name), planted);
-    let walked = walk(&space, Some(planted), &found.path).expect("the steps can be taken");
     let told = walked.violations.iter().any(|violation| violation.invariant == found.invariant);
     let same = walked.broken.as_ref().is_some_and(|(invariant, _)| *invariant == found.invariant);
     (!told || !same).then(|| {

@@ -111,6 +111,18 @@ fn page_of_a_planted_bug(folder: &Path) -> String {
     format!("file://{}", file.display())
 }
 
+/// Of a run that `tenure explore` found, which has no plan and no network.
+fn page_of_an_explored_run(folder: &Path) -> String {
+    let tenure = Command::new(env!("CARGO_BIN_EXE_tenure"))
+        .args(["explore", "mutex-2x2-late", "--planted", "unlock-by-name"])
+        .current_dir(folder)
+        .output()
+        .expect("runs");
+    assert_eq!(tenure.status.code(), Some(1), "{}", String::from_utf8_lossy(&tenure.stderr));
+    let file = folder.join("capsules/explore-mutex-2x2-late-unlock-by-name.html");
+    format!("file://{}", file.display())
+}
+
 /// What must be true at any width.
 fn looks_right(browser: &Browser, url: &str) {
     // Loads the page and waits for it; its script has run by then.
@@ -154,10 +166,12 @@ fn a_page_draws_shows_the_violation_and_opens_a_step_on_a_wide_and_on_a_narrow_s
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
-    let url = page_of_a_planted_bug(folder.path());
+    let urls = [page_of_a_planted_bug(folder.path()), page_of_an_explored_run(folder.path())];
     for (width, height) in [(1280, 900), (400, 800)] {
         let profile = folder.path().join(format!("profile-{width}"));
         let browser = Browser::open(&driver, &profile, width, height);
-        looks_right(&browser, &url);
+        for url in &urls {
+            looks_right(&browser, url);
+        }
     }
 }

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{all_cores, interrupt, planted, unless_closed};
+use super::{all_cores, explored, interrupt, planted, unless_closed};
 use crate::explore::{
     self, ExploreCapsule, Frontier, Outcome, Progress, RandomOptions, Reduction, SearchOptions, Space, Until,
 };
 use crate::planted::Planted;
 use crate::report::style::{BAD, GOOD, NAME, NOTICE};
-use crate::report::timeline::{self, Selection};
 use crate::run::keep_panics_quiet;
 use crate::scenario::BadInput;
 
@@ -201,6 +200,7 @@ fn broke(
     let shorter = explore::shorten(space, planted, found, SHORTENING);
     let found = shorter.as_ref().unwrap_or(found);
     write_down(args, space, planted, found)?;
+    explored::beside(&file)?;
     let mut out = anstream::stdout().lock();
     unless_closed(writeln!(
         out,
@@ -331,26 +331,4 @@ fn progress_bar(name: &str) -> ProgressBar {
     }
     bar.set_prefix(name.to_owned());
     bar
-}
-
-/// Shows an explorer's capsule, if the file is one.
-pub(super) fn replay(file: &Path, selection: &Selection) -> Result<Option<u8>, BadInput> {
-    let Some(capsule) = ExploreCapsule::read(file)? else { return Ok(None) };
-    keep_panics_quiet();
-    let walk = explore::walk(&capsule.space, planted(capsule.planted.as_deref())?, &capsule.path)?;
-    let code = u8::from(walk.broken.is_some() || !walk.violations.is_empty());
-    let mut out = anstream::stdout().lock();
-    unless_closed(timeline::write(&mut out, &walk.history, &walk.violations, selection))?;
-    let steps = capsule.path.len();
-    unless_closed(match walk.broken {
-        Some((invariant, detail)) => {
-            writeln!(
-                out,
-                "{BAD}{invariant} broke{BAD:#} after {steps} steps of {}: {detail}",
-                capsule.space.name
-            )
-        }
-        None => writeln!(out, "{GOOD}green{GOOD:#}: {steps} steps of {}", capsule.space.name),
-    })?;
-    Ok(Some(code))
 }

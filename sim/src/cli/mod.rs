@@ -4,6 +4,7 @@ mod bench;
 #[cfg(unix)]
 mod conform;
 mod explore;
+mod explored;
 mod gallery;
 mod interrupt;
 mod list;

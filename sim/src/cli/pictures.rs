@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::planted as planted_bug;
-use crate::check::Evidence;
+use crate::check::{Evidence, Violation};
 use crate::plan::Plan;
 use crate::planted;
 use crate::report::page::{Heading, Sentence, page};
@@ -37,14 +37,27 @@ pub(super) fn write_page(file: &Path, shown: &Shown<'_>) -> Result<(), BadInput>
         story: story(shown, &evidence),
         replay: shown.replay.clone(),
     };
-    let text = page(&heading, &evidence).map_err(|error| BadInput(format!("{}: {error}", file.display())))?;
+    draw_page(file, &heading, &evidence)
+}
+
+/// Draws a page, whatever its run was made by.
+pub(super) fn draw_page(file: &Path, heading: &Heading<'_>, evidence: &Evidence<'_>) -> Result<(), BadInput> {
+    let text = page(heading, evidence).map_err(|error| BadInput(format!("{}: {error}", file.display())))?;
     write(file, text)
 }
 
 /// Writes the Chrome trace of a run.
 pub(super) fn write_trace(file: &Path, shown: &Shown<'_>) -> Result<(), BadInput> {
-    let violations = shown.report.verdict.violations();
-    write(file, trace(&evidence(shown.plan, shown.run), violations).to_string())
+    draw_trace(file, &evidence(shown.plan, shown.run), shown.report.verdict.violations())
+}
+
+/// Draws a Chrome trace, whatever its run was made by.
+pub(super) fn draw_trace(
+    file: &Path,
+    evidence: &Evidence<'_>,
+    violations: &[Violation],
+) -> Result<(), BadInput> {
+    write(file, trace(evidence, violations).to_string())
 }
 
 /// Writes the page of a capsule beside it, by running it once more. Gives the page's file.
@@ -84,6 +97,10 @@ fn facts(shown: &Shown<'_>) -> Vec<String> {
 /// What happened, in words.
 fn story(shown: &Shown<'_>, evidence: &Evidence<'_>) -> Vec<Sentence> {
     let wanted = shown.planted.and_then(planted::find).map(|planted| planted.invariant);
-    let told = story::of_verdict(evidence, &shown.report.verdict, wanted);
+    sentences(story::of_verdict(evidence, &shown.report.verdict, wanted))
+}
+
+/// A story as the page has it.
+pub(super) fn sentences(told: Vec<story::Sentence>) -> Vec<Sentence> {
     told.into_iter().map(|one| Sentence { text: one.to_string(), steps: one.steps }).collect()
 }

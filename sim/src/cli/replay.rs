@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::explored::Explored;
 use super::pictures::{Shown, write_page, write_trace};
 use super::{planted, unless_closed};
 use crate::check::Violation;
@@ -12,7 +13,7 @@ use crate::node::Node;
 use crate::plan::Plan;
 use crate::planted::Planted;
 use crate::report::command::{self, Flags};
-use crate::report::story;
+use crate::report::story::{self, Sentence};
 use crate::report::style::{BAD, GOOD, NAME};
 use crate::report::timeline::{self, Selection};
 use crate::run::{
@@ -97,7 +98,6 @@ fn node(text: &str) -> Result<Node, String> {
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
-    let explored = |selection| super::explore::replay(Path::new(&args.what), selection);
     let selection = Selection {
         from_ns: nanoseconds("--from", args.from)?,
         to_ns: nanoseconds("--to", args.to)?,
@@ -110,9 +110,14 @@ pub(super) fn run(args: &Args) -> Result<u8, BadInput> {
         return Err(BadInput(format!("--from {from} --to {to}: no time lies between them")));
     }
     if args.what.ends_with(".json")
-        && let Some(code) = explored(&selection)?
+        && let Some(explored) = Explored::read(Path::new(&args.what))?
     {
-        return Ok(code);
+        if args.seed.is_some() || args.planted.is_some() || args.transport.is_some() {
+            return Err(BadInput(
+                "--seed, --planted and --transport: a run of `explore` has none to choose".to_owned(),
+            ));
+        }
+        return explored.replay(args.html.as_deref(), args.trace.as_deref(), &selection);
     }
     let subject = subject(args)?;
     let clients = subject.plan.clients.len() as u32;
@@ -261,12 +266,16 @@ impl Told<'_> {
             |capsule| capsule.subject(self.subject.planted),
         );
         let evidence = evidence(&self.subject.plan, self.run);
-        let story = story::of_verdict(&evidence, &self.report.verdict, wanted);
-        if story.is_empty() {
-            return Ok(());
-        }
-        writeln!(out, "{NAME}what happened{NAME:#}")?;
-        story.iter().try_for_each(|sentence| writeln!(out, "  {sentence}"))?;
-        writeln!(out)
+        write_story(out, &story::of_verdict(&evidence, &self.report.verdict, wanted))
     }
+}
+
+/// What happened, in words, before the steps.
+pub(super) fn write_story(out: &mut impl Write, story: &[Sentence]) -> std::io::Result<()> {
+    if story.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{NAME}what happened{NAME:#}")?;
+    story.iter().try_for_each(|sentence| writeln!(out, "  {sentence}"))?;
+    writeln!(out)
 }

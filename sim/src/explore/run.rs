@@ -7,20 +7,30 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::bounds::Space;
+use super::monitor::Broken;
 use super::program::DRIFT_BOUND_PPM;
-use super::search::Found;
+use super::search::{Found, LONGEST};
 use super::step::{Explored, Telling};
 use super::world::Choice;
-use crate::check::{self, Bounds, Violation};
+use crate::check::{self, Bounds, Evidence, Violation};
 use crate::history::{History, Recorder, What};
 use crate::node::Node;
 use crate::planted::Planted;
+use crate::run::Verdict;
 use crate::scenario::BadInput;
 
 /// The form of these capsules that this release writes and reads.
 const FORM: u32 = 1;
 
 const MS: u64 = 1_000_000;
+
+/// The times that checkers go by, where each step takes a millisecond.
+const BOUNDS: Bounds = Bounds {
+    progress_ns: 50_000 * MS,
+    election_timeout_ns: 1_000 * MS,
+    drift_ppm: DRIFT_BOUND_PPM,
+    robs: false,
+};
 
 /// What one run came to.
 #[derive(Debug)]
@@ -31,6 +41,28 @@ pub struct Walk {
     pub broken: Option<(&'static str, String)>,
     /// What the checkers say of its history.
     pub violations: Vec<Violation>,
+}
+
+impl Walk {
+    /// What its history shows.
+    pub fn evidence(&self) -> Evidence<'_> {
+        Evidence::of(&self.history, BOUNDS)
+    }
+
+    /// What came of it. What broke while it went, and the checkers cannot tell by the history, broke at its last step.
+    pub fn verdict(&self) -> Verdict {
+        let mut violations = self.violations.clone();
+        if let Some((invariant, detail)) = &self.broken
+            && violations.iter().all(|violation| violation.invariant != *invariant)
+        {
+            violations.push(Violation {
+                invariant: (*invariant).to_owned(),
+                step: self.history.steps.len().saturating_sub(1),
+                detail: detail.clone(),
+            });
+        }
+        if violations.is_empty() { Verdict::Green } else { Verdict::Broken { violations } }
+    }
 }
 
 #[derive(Default)]
@@ -78,17 +110,18 @@ pub fn walk(space: &Space, planted: Option<&'static Planted>, path: &[Choice]) -
                 to.at_ns += 100_000 * MS;
                 to.tell(Node::World, What::Note("the run is over: nothing is under way any more".into()));
                 broken = world.at_the_end(&explored);
+            } else if broken.is_none() && path.len() >= LONGEST as usize {
+                broken = Some(Broken::goes_round());
             }
         }
     }
+    if broken.is_some() {
+        // A moment more, so that a picture shows what lasts when it broke.
+        to.at_ns += MS;
+        to.tell(Node::World, What::Note("an invariant is broken: the run ends here".into()));
+    }
     let history = to.recorder.finish();
-    let bounds = Bounds {
-        progress_ns: 50_000 * MS,
-        election_timeout_ns: 1_000 * MS,
-        drift_ppm: DRIFT_BOUND_PPM,
-        robs: false,
-    };
-    let violations = check::check_history(&history, bounds, &space.invariants);
+    let violations = check::check_history(&history, BOUNDS, &space.invariants);
     Ok(Walk { history, broken: broken.map(|broken| (broken.invariant, broken.detail)), violations })
 }
 

@@ -99,7 +99,7 @@ fn a_budget_ends_a_campaign_after_a_row_of_seeds_and_a_failure_does_if_asked() {
 
 #[test]
 #[cfg(unix)]
-fn ctrl_c_and_sigterm_end_a_campaign_with_all_that_was_found() {
+fn ctrl_c_and_sigterm_end_a_campaign_with_all_that_was_found_even_if_they_come_twice() {
     use rustix::process::{Pid, Signal, kill_process};
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let folder = folder();
@@ -120,6 +120,8 @@ fn ctrl_c_and_sigterm_end_a_campaign_with_all_that_was_found() {
             std::thread::yield_now();
         }
         let id = Pid::from_raw(i32::try_from(child.id()).expect("small")).expect("not 0");
+        // As `timeout` does it: once to its child, once to their process group.
+        kill_process(id, signal).expect("it runs");
         kill_process(id, signal).expect("it runs");
         let output = child.wait_with_output().expect("ends");
         assert_eq!(output.status.code(), Some(code));

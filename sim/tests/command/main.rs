@@ -3,6 +3,7 @@
 mod campaigns;
 mod certificates;
 mod coverage;
+mod exploring;
 mod shrinking;
 
 use std::path::Path;
