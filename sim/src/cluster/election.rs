@@ -103,7 +103,7 @@ impl Core {
         } else if !self.members[me].election.armed {
             if self.members[me].peers.is_alone(me) {
                 // A lone member moves its ticks ahead to the last one before its timeout.
-                wait_ns -= self.election_timeout_ns();
+                wait_ns = wait_ns.saturating_sub(self.election_timeout_ns());
             }
             let generation = self.members[me].election.arm();
             self.schedule_local(wait_ns, me, Local::ElectionTimeout { generation });
