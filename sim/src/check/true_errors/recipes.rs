@@ -5,7 +5,14 @@ use crate::check::barrier::releases;
 use crate::check::barriers::{asked_by, hold_of, holds, members, rounds};
 use crate::check::transactions::{Transaction, transactions};
 use crate::check::{DeedLife, KeyLife, Moment, of_recipes};
-use crate::history::{Came, Deed, Failure, RecipeDeed};
+use crate::history::{Came, Deed, DeedEnd, Failure, RecipeDeed};
+
+impl Asked {
+    /// Whether a key may have been made by what was asked.
+    fn may_have_made(self, life: &KeyLife) -> bool {
+        Some(life.lease) == self.lease && (self.began.step..=self.ended.step).contains(&life.created.step)
+    }
+}
 
 impl Judge<'_, '_> {
     /// A time limit has passed; what is not held any more was taken away.
@@ -80,14 +87,17 @@ impl Judge<'_, '_> {
     /// A hold stood that is not its own.
     fn held(self, name: &str, asked: Asked) -> Verdict {
         let during = asked.began.step..=asked.ended.step;
-        // Which of two holds of one session is whose is not known.
+        // Which of two holds of one session is whose is not known; one that was given up may go on in the background.
         let asks = of_recipes(self.evidence).filter(|(deed, of, what)| {
             let Deed::Recipe { lease, .. } = deed.what else { return false };
+            let goes_on = deed.ended.is_none_or(|(ended, end)| {
+                ended.step >= *during.start() || *end == DeedEnd::Failed(Failure::Cancelled)
+            });
             *of == name
                 && Some(*lease) == asked.lease
                 && matches!(what, RecipeDeed::Hold { .. })
                 && deed.began.step <= *during.end()
-                && deed.ended.is_none_or(|(ended, _)| ended.step >= *during.start())
+                && goes_on
         });
         let alone = asks.count() < 2;
         let is_own =
@@ -105,11 +115,11 @@ impl Judge<'_, '_> {
                 && round.closed.is_none_or(|closed| closed.step >= *during.start())
         });
         let all = members(self.evidence, name);
-        let others =
-            |life: &&KeyLife| Some(life.lease) != asked.lease || life.created.step < asked.began.step;
         let there_at = |step: usize| {
-            let there = all.iter().filter(others).filter(|life| life.is_there_within(&(step..=step)));
-            there.count() >= count as usize
+            let there = all.iter().filter(|life| life.is_there_within(&(step..=step)));
+            let own =
+                all.iter().any(|life| asked.may_have_made(life) && life.is_there_within(&(step..=step)));
+            there.count() >= count as usize + usize::from(own)
         };
         let came = all.iter().map(|life| life.created.step).filter(|step| during.contains(step));
         let were_there = came.chain([asked.began.step]).any(there_at);
@@ -120,12 +130,14 @@ impl Judge<'_, '_> {
 
     /// Another who waited was gone meanwhile, or its own key was taken out by one who had seen that.
     fn broken(self, name: &str, asked: Asked) -> Verdict {
-        let mut gone = members(self.evidence, name).iter().filter_map(|life| Some((life, life.deleted?.1)));
+        let all = members(self.evidence, name);
+        // Another program of the session may enter beside it; then it is not known which key is whose.
+        let alone = all.iter().filter(|life| asked.may_have_made(life)).count() < 2;
+        let mut gone = all.iter().filter_map(|life| Some((life, life.deleted?.1)));
         let is_broken = |(life, gone): (&KeyLife, Moment)| {
             let meanwhile = (asked.began.step..asked.ended.step).contains(&gone.step);
-            let is_own = Some(life.lease) == asked.lease && life.created.step > asked.began.step;
             let by_itself = asked_by(self.evidence, gone).is_some_and(|(client, _)| client == asked.client);
-            meanwhile && !(is_own && by_itself)
+            meanwhile && !(alone && asked.may_have_made(life) && by_itself)
         };
         unless(gone.any(is_broken), || "it is broken, but nobody of those who waited is gone".to_owned())
     }
