@@ -69,7 +69,9 @@ impl Found<'_, '_> {
                 let Ok(key) = std::str::from_utf8(&event.kv.key) else { continue };
                 if let Some(applied) = key.strip_prefix(MADE).and_then(|id| self.transfers.get_mut(id)) {
                     applied.push(Applied { at: commit.at, number: 0 });
-                } else if let Some((name, number)) = self.counters.get_key_value(key).map(|(name, n)| (*name, *n)) {
+                } else if let Some((name, number)) =
+                    self.counters.get_key_value(key).map(|(name, n)| (*name, *n))
+                {
                     let value = std::str::from_utf8(&event.kv.value).ok();
                     let now = value.and_then(|digits| digits.parse().ok()).unwrap_or(i64::MIN);
                     self.counters.insert(name, now);

@@ -73,9 +73,16 @@ fn used_recipes(evidence: &Evidence<'_>, calm: usize) -> BTreeSet<(u32, u32)> {
     deeds.collect()
 }
 
-/// What is no failure: nothing was there in time.
+/// What is no failure: nothing was there in time, or others were before it.
 fn may_come(why: &Failure) -> bool {
-    matches!(why, Failure::Timeout | Failure::Cancelled)
+    matches!(
+        why,
+        Failure::Timeout
+            | Failure::Cancelled
+            | Failure::BarrierHeld
+            | Failure::BarrierFull
+            | Failure::BarrierBroken
+    )
 }
 
 /// Whether a program has nothing left to do: each crash may have cost it one operation.

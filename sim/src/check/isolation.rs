@@ -84,7 +84,10 @@ impl Judge<'_, '_> {
             return Ok(());
         }
         if let Some(read) = reads.iter().find(|read| !read.was_so_at(self.order, revision - 1)) {
-            return Err(format!("read {}, which others wrote before it committed at {revision}", shown(read)));
+            return Err(format!(
+                "read {}, which others wrote before it committed at {revision}",
+                shown(read)
+            ));
         }
         match blind {
             Some(key) if transaction.level == Level::SerializableSnapshot => self.unwritten(key, commit),
@@ -152,7 +155,10 @@ impl Judge<'_, '_> {
             let sum: i64 = of_it.map(|(_, balance)| balance).sum();
             (sum != 0).then(|| Breach {
                 step: commit.at.step,
-                detail: format!("after revision {} the accounts of {bank:?} sum up to {sum}", commit.revision),
+                detail: format!(
+                    "after revision {} the accounts of {bank:?} sum up to {sum}",
+                    commit.revision
+                ),
             })
         })
     }

@@ -3,7 +3,12 @@
 mod answers;
 mod applied;
 mod at_most_k;
+mod barrier;
+#[cfg(test)]
+mod barrier_tests;
+mod barriers;
 mod causes;
+mod double_barrier;
 mod evidence;
 mod exactly_once;
 #[cfg(test)]
@@ -36,10 +41,10 @@ mod script_plain;
 mod script_recipes;
 mod shape;
 mod silent;
-mod subjects;
-mod success;
 #[cfg(test)]
 mod stm_tests;
+mod subjects;
+mod success;
 mod transactions;
 mod true_errors;
 mod watch_guarantees;
@@ -47,6 +52,7 @@ mod writer_priority;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use barriers::{asked_by, hold_of, holds, rounds};
 pub use evidence::{
     Ask, Bounds, Call, DeedLife, Evidence, KeyLife, Moment, Outcome, Planned, PlannedLane, SessionLife,
     TenureLife,
@@ -195,6 +201,16 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "applied",
         about: "a transaction, or an addition, that is acknowledged is applied once, one that failed never, any other once at most",
         check: applied::check,
+    },
+    Invariant {
+        name: "barrier",
+        about: "nobody passes a barrier that one hold bars all the time, and a hold is its holder's until it is released",
+        check: barrier::check,
+    },
+    Invariant {
+        name: "double-barrier",
+        about: "a round of a double barrier begins with all its members, and nobody goes on before all of them are out",
+        check: double_barrier::check,
     },
 ];
 

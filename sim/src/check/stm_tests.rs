@@ -2,7 +2,9 @@
 //! they find.
 
 use super::script_recipes::{RecipeScript, SECOND};
-use crate::history::{Came, DeedEnd, Failure, RecipeDeed, RecipeEnd, Refused, TransactionRead, TransactionRun};
+use crate::history::{
+    Came, DeedEnd, Failure, RecipeDeed, RecipeEnd, Refused, TransactionRead, TransactionRun,
+};
 use crate::workload::recipes::program::Level;
 
 const BANK: &str = "banks/0";

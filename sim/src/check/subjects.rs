@@ -49,6 +49,21 @@ pub fn subjects(evidence: &Evidence<'_>, invariant: &str) -> (u64, &'static str)
         "isolation" => {
             (transactions(evidence).map(|one| one.runs.len() as u64).sum(), "runs of transactions")
         }
+        "barrier" => {
+            let is_one = |what: &RecipeDeed| {
+                use RecipeDeed::{Hold, Pass, ReleaseBarrier, ReleaseHold};
+                matches!(what, Hold { .. } | ReleaseHold { .. } | ReleaseBarrier | Pass { .. })
+            };
+            (
+                of_recipes(evidence).filter(|(.., what)| is_one(what)).count() as u64,
+                "holds, releases and waits",
+            )
+        }
+        "double-barrier" => {
+            let is_one =
+                |what: &RecipeDeed| matches!(what, RecipeDeed::Enter { .. } | RecipeDeed::Leave { .. });
+            (of_recipes(evidence).filter(|(.., what)| is_one(what)).count() as u64, "enterings and leavings")
+        }
         "applied" => {
             let is_one =
                 |what: &RecipeDeed| matches!(what, RecipeDeed::Transfer { .. } | RecipeDeed::Add { .. });

@@ -27,10 +27,11 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         success.never_ends(calm.at_ns),
         success.goes_unseen(),
         success.never_commits(),
+        success.never_passes(),
     ]
     .into_iter()
-        .flatten()
-        .min_by_key(|breach| breach.step)
+    .flatten()
+    .min_by_key(|breach| breach.step)
 }
 
 /// When every lease has had its time since the calm began.
@@ -197,9 +198,10 @@ impl Success<'_, '_> {
                 };
                 let interfered = lease.is_some_and(|lease| self.interfered(client, lease, now))
                     || holding.is_some_and(|holding| self.taken_away(holding, now));
+                let released = self.released_by_another(&at.what);
                 let unanswered = matches!(error, Failure::Maybe(why) | Failure::Unavailable(why)
                     if self.evidence.asked_a_silent_member(why, began, now));
-                if began.at_ns < self.settled_ns || may_fail(error) || interfered || unanswered {
+                if began.at_ns < self.settled_ns || may_fail(error) || interfered || released || unanswered {
                     return None;
                 }
                 let detail = format!("c{client} is told: {error}; nothing stands against it any more");
@@ -356,6 +358,9 @@ fn may_fail(error: &Failure) -> bool {
             | Failure::InUse
             | Failure::ForeignKey { .. }
             | Failure::NotLocked
+            | Failure::BarrierHeld
+            | Failure::BarrierFull
+            | Failure::BarrierBroken
             | Failure::Invalid(_)
             | Failure::Refused(crate::history::Refused::PermissionDenied(_))
     )

@@ -22,9 +22,7 @@ pub(crate) struct Transaction<'e, 'a> {
 }
 
 /// Every transaction that was run to an end, in the order in which they were begun.
-pub(crate) fn transactions<'e, 'a>(
-    evidence: &'e Evidence<'a>,
-) -> impl Iterator<Item = Transaction<'e, 'a>> {
+pub(crate) fn transactions<'e, 'a>(evidence: &'e Evidence<'a>) -> impl Iterator<Item = Transaction<'e, 'a>> {
     of_recipes(evidence).filter_map(|(deed, bank, what)| {
         let (level, attempts) = match what {
             RecipeDeed::Transfer { level, attempts, .. } | RecipeDeed::Audit { level, attempts } => {

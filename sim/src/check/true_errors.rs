@@ -368,7 +368,9 @@ impl Judge<'_, '_> {
                 self.foreign_key(name, key, asked)
             }
             (Deed::Leader { .. }, DeedEnd::Failed(Failure::Unavailable(_))) => self.for_its_ttl(asked),
-            (Deed::Recipe { what, .. }, DeedEnd::Failed(error)) => self.recipe_failed(what, error, asked),
+            (Deed::Recipe { name, what, .. }, DeedEnd::Failed(error)) => {
+                self.recipe_failed(name, what, error, asked)
+            }
             (Deed::Recipe { .. }, DeedEnd::Recipe(_)) => self.recipe_gave(deed),
             (_, DeedEnd::Failed(error)) => self.failed(error, asked),
             _ => Ok(()),

@@ -1,6 +1,7 @@
 //! Coverage marks: rare things that a campaign must have seen, or it has tested less than it seems. Whoever declares a mark
 //! puts it into [`MARKS`]; the linker gathers them.
 
+mod barriers;
 mod cluster;
 mod elections;
 mod locks;

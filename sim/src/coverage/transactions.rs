@@ -46,8 +46,7 @@ static APART: Mark = Mark {
     seen: |evidence| {
         let apart = |one: &Transaction<'_, '_>| {
             let (oldest, _) = one.may_read(evidence.order());
-            let together =
-                |reads: &[_]| Transaction::were_so_together(evidence.order(), reads, oldest);
+            let together = |reads: &[_]| Transaction::were_so_together(evidence.order(), reads, oldest);
             one.runs.last().is_some_and(|run| !together(&run.reads))
         };
         let mut audits = transactions(evidence).filter(|one| matches!(one.what, RecipeDeed::Audit { .. }));
@@ -96,9 +95,8 @@ static COUNTED: Mark = Mark {
         };
         counted().any(|(one, name, ended)| {
             let during = |began: usize| (one.began.step..ended.step).contains(&began);
-            counted().any(|(other, of, _)| {
-                of == name && other.client != one.client && during(other.began.step)
-            })
+            counted()
+                .any(|(other, of, _)| of == name && other.client != one.client && during(other.began.step))
         })
     },
 };

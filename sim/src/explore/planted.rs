@@ -53,6 +53,8 @@ pub const NOT_FOUND: &[(&str, &str)] = &[
     ("newest-first", "it is in a queue, and recipes are not explored"),
     ("by-existence", "it is in a transaction, and recipes are not explored"),
     ("made-again", "it is in a transaction, and recipes are not explored"),
+    ("stale-look", "it is in a barrier, and recipes are not explored"),
+    ("late-client", "it is in a double barrier, and recipes are not explored"),
 ];
 
 /// For so long a shorter run is looked for.

@@ -20,7 +20,7 @@ use crate::node::Node;
 
 pub use outcome::{Deed, DeedEnd, Failure, GuardSays, Refused, SeenLeader, SessionEnd, Telling};
 pub use own::OwnEvent;
-pub use recipe::{Came, RecipeDeed, RecipeEnd, TransactionRead, TransactionRun};
+pub use recipe::{Came, Departed, RecipeDeed, RecipeEnd, TransactionRead, TransactionRun};
 
 /// One step: when (true simulated time since the start), where, what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -43,6 +43,12 @@ pub enum Failure {
     Maybe(String),
     /// A kind that this harness does not know yet, in words.
     Unknown(String),
+    /// `tenure::Error::BarrierHeld`
+    BarrierHeld,
+    /// `tenure::Error::BarrierFull`
+    BarrierFull,
+    /// `tenure::Error::BarrierBroken`
+    BarrierBroken,
 }
 
 impl From<Error> for Failure {
@@ -59,6 +65,9 @@ impl From<Error> for Failure {
             Error::Refused(refusal) => Self::Refused(refusal.into()),
             Error::Unavailable(why) => Self::Unavailable(why),
             Error::Maybe(why) => Self::Maybe(why),
+            Error::BarrierHeld { .. } => Self::BarrierHeld,
+            Error::BarrierFull { .. } => Self::BarrierFull,
+            Error::BarrierBroken { .. } => Self::BarrierBroken,
             other => Self::Unknown(other.to_string()),
         }
     }
@@ -80,6 +89,9 @@ impl fmt::Display for Failure {
             Self::Refused(refused) => fmt::Display::fmt(refused, f),
             Self::Unavailable(why) => write!(f, "etcd did not answer in time: {why}"),
             Self::Maybe(why) => write!(f, "the outcome is unknown: {why}"),
+            Self::BarrierHeld => f.write_str("the barrier is held already"),
+            Self::BarrierFull => f.write_str("the barrier is full"),
+            Self::BarrierBroken => f.write_str("the barrier is broken: one of those who waited is gone"),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What clients ask of the library's recipes, and what they are given: what `exactly-once`, `isolation` and `applied` judge.
+//! What clients ask of the library's recipes, and what they are given: what `exactly-once`,
+//! `isolation`, `applied`, `barrier` and `double-barrier` judge.
 
 use serde::{Deserialize, Serialize};
 
@@ -71,12 +72,52 @@ pub enum RecipeDeed {
         /// The number.
         by: i64,
     },
+    /// A barrier is to be held.
+    Hold {
+        /// Whether the hold is to outlive the session.
+        for_good: bool,
+    },
+    /// A holder releases its own hold.
+    ReleaseHold {
+        /// The revision by which it holds.
+        revision: i64,
+    },
+    /// A barrier is released, whoever holds it.
+    ReleaseBarrier,
+    /// A client waits at a barrier.
+    Pass {
+        /// The time limit that the barrier is given.
+        limit_ms: Option<u64>,
+    },
+    /// A member enters a double barrier.
+    Enter {
+        /// For so many members.
+        count: u32,
+        /// The time limit that the barrier is given.
+        limit_ms: Option<u64>,
+    },
+    /// A member leaves a double barrier.
+    Leave {
+        /// For so many members.
+        count: u32,
+        /// The round that it has entered.
+        round: i64,
+        /// The time limit that the barrier is given.
+        limit_ms: Option<u64>,
+    },
 }
 
 impl RecipeDeed {
     /// Whether it waits for others, for as long as that takes.
     pub fn waits_for_others(&self) -> bool {
-        matches!(self, Self::Dequeue { limit_ms: None, .. } | Self::Claim { limit_ms: None })
+        matches!(
+            self,
+            Self::Dequeue { limit_ms: None, .. }
+                | Self::Claim { limit_ms: None }
+                | Self::Pass { limit_ms: None }
+                | Self::Enter { limit_ms: None, .. }
+                | Self::Leave { limit_ms: None, .. }
+        )
     }
 
     /// What it is called.
@@ -90,6 +131,12 @@ impl RecipeDeed {
             Self::Transfer { .. } => "transfer",
             Self::Audit { .. } => "audit",
             Self::Add { .. } => "addition",
+            Self::Hold { .. } => "hold",
+            Self::ReleaseHold { .. } => "release of a hold",
+            Self::ReleaseBarrier => "release of a barrier",
+            Self::Pass { .. } => "wait at a barrier",
+            Self::Enter { .. } => "entering",
+            Self::Leave { .. } => "leaving",
         }
     }
 }
@@ -115,6 +162,39 @@ pub enum RecipeEnd {
     },
     /// The counter gave this number.
     Counted(i64),
+    /// The barrier is held.
+    Held {
+        /// By the key that this revision made.
+        revision: i64,
+    },
+    /// The double barrier is entered.
+    Entered {
+        /// In the round that this revision began.
+        round: i64,
+    },
+    /// All members are out of the double barrier.
+    Left(Departed),
+}
+
+/// How the members of a round left: as `tenure::Departure` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Departed {
+    /// All have left.
+    Everyone,
+    /// So many are out without having left.
+    Crashed(u64),
+    /// It is not known any more.
+    Unknown,
+}
+
+impl From<tenure::Departure> for Departed {
+    fn from(departure: tenure::Departure) -> Self {
+        match departure {
+            tenure::Departure::Everyone => Self::Everyone,
+            tenure::Departure::Crashed(count) => Self::Crashed(count as u64),
+            tenure::Departure::Unknown => Self::Unknown,
+        }
+    }
 }
 
 /// What a transaction came to.

@@ -1,6 +1,7 @@
 //! The plan of one run: everything that is decided beforehand. A seed makes it from a scenario; the run then executes the
 //! plan and nothing but the plan, so that a plan that was written down, or made smaller, runs without the scenario.
 
+mod barriers;
 mod core;
 mod draw;
 mod faults;

@@ -2,6 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
+use super::barriers;
 use super::draw::{chance, choices, skewed, small, weighted, within};
 use super::operations::{as_many_as_fit, few};
 use super::transactions;
@@ -24,6 +25,7 @@ fn operation(workload: &WorkloadSpec, rng: &mut ChaCha8Rng) -> Option<RecipeOper
     let think_ms = if chance(rng, 1, 5) { 0 } else { within(rng, workload.think_ms) };
     let which = within(rng, [0, u64::from(workload.names) - 1]);
     let (name, what) = match workload.kind.as_str() {
+        "barrier" => barriers::drawn(chosen, which, workload, rng)?,
         "stm" => transactions::drawn(chosen, which, workload, rng)?,
         _ => of_queue(chosen, which, workload, rng)?,
     };

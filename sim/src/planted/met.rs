@@ -69,11 +69,7 @@ pub const MET: &[Met] = &[
         "a fault of a test: the marks of coverage and canary does-nothing are against it",
     ),
     planted("6278", "one name is a prefix of another's", &["names-overlap"]),
-    reason(
-        "14603",
-        "a double barrier lets a late client through",
-        "planted in sim/tests/recipes, not in a scenario",
-    ),
+    planted("14603", "a double barrier lets a late client through", &["late-client"]),
     planted("etcd-client 14", "every campaign returns after expiry", &["campaign-after-expiry"]),
 ];
 

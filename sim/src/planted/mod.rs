@@ -1,6 +1,7 @@
 //! Planted bugs: faults of real lock libraries, built here and never in the library, and faults of a cluster, to show that
 //! each is caught by the invariant that names it.
 
+mod barriers;
 mod canary;
 mod deaf;
 mod election;
@@ -306,6 +307,18 @@ pub const PLANTED: &[Planted] = &[
         "a transaction whose answer was lost takes what it wrote for another's, and is made again",
         ("stm", "applied"),
         decorated::<transactions::MadeAgain>,
+    ),
+    Planted::backend(
+        "stale-look",
+        "who comes to a barrier takes any member's word that nobody holds it",
+        ("barrier", "barrier"),
+        decorated::<barriers::StaleLook>,
+    ),
+    Planted::backend(
+        "late-client",
+        "a double barrier is entered and opened while a round is on (etcd 14603)",
+        ("barrier", "double-barrier"),
+        decorated::<barriers::LateClient>,
     ),
 ];
 

@@ -1,8 +1,8 @@
 //! What clients do with recipes, in words.
 
-use crate::history::{Came, RecipeDeed, RecipeEnd, TransactionRun};
+use crate::history::{Came, Departed, RecipeDeed, RecipeEnd, TransactionRun};
 
-/// What is asked of the queue, bank or counter of this name.
+/// What is asked of the queue, bank, counter or barrier of this name.
 pub(super) fn begins(name: &str, what: &RecipeDeed) -> String {
     match what {
         RecipeDeed::Enqueue { priority: None, items } => format!("enqueues {} to {name:?}", list(items)),
@@ -31,6 +31,19 @@ pub(super) fn begins(name: &str, what: &RecipeDeed) -> String {
             format!("reads all accounts of {name:?} ({}, {attempts} runs at most)", level.name())
         }
         RecipeDeed::Add { by } => format!("adds {by} to {name:?}"),
+        RecipeDeed::Hold { for_good: false } => format!("asks to hold the barrier {name:?}"),
+        RecipeDeed::Hold { for_good: true } => format!("asks to hold the barrier {name:?} for good"),
+        RecipeDeed::ReleaseHold { revision } => {
+            format!("releases its hold of the barrier {name:?} (revision {revision})")
+        }
+        RecipeDeed::ReleaseBarrier => format!("releases the barrier {name:?}, whoever holds it"),
+        RecipeDeed::Pass { limit_ms } => format!("waits at the barrier {name:?}{}", within(*limit_ms)),
+        RecipeDeed::Enter { count, limit_ms } => {
+            format!("enters the double barrier {name:?} of {count}{}", within(*limit_ms))
+        }
+        RecipeDeed::Leave { round, limit_ms, .. } => {
+            format!("leaves round {round} of the double barrier {name:?}{}", within(*limit_ms))
+        }
     }
 }
 
@@ -49,6 +62,11 @@ pub(super) fn given(given: &RecipeEnd) -> String {
             format!("{how} after {} runs; read {}", runs.len(), runs.last().map_or_else(String::new, read))
         }
         RecipeEnd::Counted(number) => format!("is given {number}"),
+        RecipeEnd::Held { revision } => format!("holds the barrier (revision {revision})"),
+        RecipeEnd::Entered { round } => format!("is in, in round {round}"),
+        RecipeEnd::Left(Departed::Everyone) => "goes on: all have left".to_owned(),
+        RecipeEnd::Left(Departed::Crashed(count)) => format!("goes on: {count} are gone without having left"),
+        RecipeEnd::Left(Departed::Unknown) => "goes on: all are out".to_owned(),
     }
 }
 

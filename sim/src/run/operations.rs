@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tenure::kv::Request;
 
 use crate::check::Evidence;
-use crate::history::{CallEnd, Came, Deed, DeedEnd, Failure, RecipeEnd, What};
+use crate::history::{CallEnd, Came, Deed, DeedEnd, Departed, Failure, RecipeEnd, What};
 
 /// For each kind of operation how often it came to which end.
 pub type Operations = BTreeMap<Cow<'static, str>, BTreeMap<Cow<'static, str>, u64>>;
@@ -73,6 +73,9 @@ fn failure(failure: &Failure) -> &'static str {
         Failure::Unavailable(_) => "unavailable",
         Failure::Maybe(_) => "outcome unknown",
         Failure::Unknown(_) => "failed",
+        Failure::BarrierHeld => "held already",
+        Failure::BarrierFull => "full",
+        Failure::BarrierBroken => "broken",
     }
 }
 
@@ -107,6 +110,13 @@ fn deed_end(end: &DeedEnd) -> &'static str {
             Came::Aborted => "given up",
         },
         DeedEnd::Recipe(RecipeEnd::Counted(_)) => "counted",
+        DeedEnd::Recipe(RecipeEnd::Held { .. }) => "held",
+        DeedEnd::Recipe(RecipeEnd::Entered { .. }) => "entered",
+        DeedEnd::Recipe(RecipeEnd::Left(how)) => match how {
+            Departed::Everyone => "all left",
+            Departed::Crashed(_) => "some gone without leaving",
+            Departed::Unknown => "all out",
+        },
     }
 }
 

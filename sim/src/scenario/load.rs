@@ -17,6 +17,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("etcd", include_str!("../../scenarios/etcd.toml")),
     ("queue", include_str!("../../scenarios/queue.toml")),
     ("stm", include_str!("../../scenarios/stm.toml")),
+    ("barrier", include_str!("../../scenarios/barrier.toml")),
 ];
 
 /// The rates of their coverage marks (see [`rates_file`]).
@@ -31,6 +32,7 @@ const BUILT_IN_RATES: &[(&str, &str)] = &[
     ("etcd", include_str!("../../scenarios/rates/etcd.toml")),
     ("queue", include_str!("../../scenarios/rates/queue.toml")),
     ("stm", include_str!("../../scenarios/rates/stm.toml")),
+    ("barrier", include_str!("../../scenarios/rates/barrier.toml")),
 ];
 
 /// A scenario to begin with: every field with what it is for.

@@ -285,6 +285,7 @@ pub const KINDS: &[ProgramKind] = &[
     of_primitives("semaphore", &[PrimitiveKind::Semaphore]),
     ProgramKind { name: ETCD, primitives: &[], plain: plain::program::OPERATIONS, recipes: &[] },
     of_recipes("queue", recipes::program::QUEUE_OPERATIONS),
+    of_recipes("barrier", recipes::program::BARRIER_OPERATIONS),
     of_recipes("stm", recipes::program::STM_OPERATIONS),
 ];
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tenure::{Error, Session};
 
+use super::barrier;
 use super::program::{RecipeKind, RecipeOperation};
 use super::queue::Queues;
 use super::stm::{self, Counters};
@@ -51,6 +52,11 @@ impl<'a> RecipeLane<'a> {
                 RecipeKind::Transfer { .. } | RecipeKind::Audit { .. } => {
                     stm::transact(&turn, &session).await;
                 }
+                RecipeKind::Hold { .. }
+                | RecipeKind::HoldForGood
+                | RecipeKind::ReleaseBarrier
+                | RecipeKind::Pass { .. }
+                | RecipeKind::Enter { .. } => barrier::carry_out(&turn, &session).await,
             }
         }
         drop(queues);

@@ -1,6 +1,7 @@
-//! Clients that use the library's recipes: each program is a list of operations on queues, on accounts and counters, done with sessions
-//! as the programs of locks have them.
+//! Clients that use the library's recipes: each program is a list of operations on queues, on accounts and counters, or on barriers, done
+//! with sessions as the programs of locks have them.
 
+mod barrier;
 mod handles;
 mod lane;
 pub mod program;

@@ -24,6 +24,21 @@ pub const QUEUE_OPERATIONS: &[&str] = &[
 pub const STM_OPERATIONS: &[&str] =
     &["transfer", "cancel-transfer", "audit", "add", "cancel-add", "close-session"];
 
+/// The names of the operations of barriers, as scenarios weigh them.
+pub const BARRIER_OPERATIONS: &[&str] = &[
+    "hold",
+    "cancel-hold",
+    "hold-for-good",
+    "release-barrier",
+    "pass",
+    "pass-timeout",
+    "cancel-pass",
+    "enter",
+    "enter-timeout",
+    "cancel-enter",
+    "close-session",
+];
+
 /// So many accounts has each bank.
 pub const ACCOUNTS: u32 = 3;
 
@@ -32,7 +47,7 @@ pub const ACCOUNTS: u32 = 3;
 pub struct RecipeOperation {
     /// The client waits so long before it.
     pub think_ms: u64,
-    /// The name of the queue, bank or counter.
+    /// The name of the queue, bank, counter or barrier.
     pub name: String,
     /// What is done.
     #[serde(flatten)]
@@ -95,6 +110,47 @@ pub enum RecipeKind {
         /// How long the client is willing to wait.
         patience: Patience,
     },
+    /// A barrier is held.
+    Hold {
+        /// How long the client is willing to wait.
+        patience: Patience,
+        /// For so long.
+        hold_ms: u64,
+        /// How the hold ends.
+        ending: HoldEnding,
+    },
+    /// A barrier is held until somebody releases it.
+    HoldForGood,
+    /// A barrier is released, whoever holds it.
+    ReleaseBarrier,
+    /// The client waits at a barrier.
+    Pass {
+        /// How long it is willing to wait.
+        patience: Patience,
+    },
+    /// A double barrier is entered and left.
+    Enter {
+        /// For so many members.
+        count: u32,
+        /// How long the client is willing to wait for the others.
+        patience: Patience,
+        /// It is inside for so long.
+        inside_ms: u64,
+        /// How it leaves, if it does: how long it is willing to wait for the others then.
+        leaving: Option<Patience>,
+    },
+}
+
+/// How a hold is ended by its holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldEnding {
+    /// It is released.
+    Release,
+    /// Its release is given up as it waits for the so many-and-first time.
+    CancelRelease(u32),
+    /// It is dropped.
+    Drop,
 }
 
 /// How a transaction is run.
