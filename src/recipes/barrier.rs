@@ -80,7 +80,7 @@ impl Barrier {
 
     /// Releases the barrier, whoever holds it. That nobody does is as good.
     ///
-    /// A hold that begins after the call did is spared, so that a lost answer and its retry never end another's hold.
+    /// It ends the hold that it finds, and none that begins after it has looked: a lost answer and its retry never end another's hold.
     ///
     /// # Errors
     /// [`Error::SessionLost`], [`Error::Refused`].

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tenure::kv::{Event, EventKind, KeyValue, Range, Request};
+use tenure::kv::{Event, EventKind, Header, KeyValue, LeaseGrant, Range, Request, Response};
 
 use super::script::{self, BOUNDS, check_of};
 use super::{Bounds, Breach};
@@ -88,6 +88,33 @@ impl RecipeScript {
 
     /// What was sent is committed, which puts and deletes these keys. Gives the revision.
     pub(super) fn commit_sent(&mut self, call: u64, puts: &[(&str, &str)], deletes: &[&str]) -> i64 {
+        self.commit_by(Some(call), 0, puts, deletes)
+    }
+
+    /// As [`Self::commit`]; the keys are of the client's lease.
+    pub(super) fn commit_leased(&mut self, client: u32, puts: &[(&str, &str)], deletes: &[&str]) -> i64 {
+        let call = self.send(client);
+        self.commit_by(Some(call), i64::from(client), puts, deletes)
+    }
+
+    /// These keys are gone with their lease.
+    pub(super) fn expire(&mut self, deletes: &[&str]) -> i64 {
+        self.commit_by(None, 0, &[], deletes)
+    }
+
+    /// A client opens a session.
+    pub(super) fn session(&mut self, client: u32) {
+        self.calls += 1;
+        let (call, lease, ttl_s) = (self.calls, i64::from(client), 3);
+        let request = Arc::new(Request::LeaseGrant { id: 0, ttl_s });
+        self.record(Node::Client(client), What::Sent { call, member: 0, request });
+        let (grant, header) = (LeaseGrant { id: lease, ttl_s }, Header::default());
+        let outcome = Ok(Arc::new(Response::LeaseGrant { grant, header }));
+        self.record(Node::Client(client), What::Answered { call, outcome });
+        self.record(Node::Client(client), What::SessionOpened { lease, ttl_ms: 3_000 });
+    }
+
+    fn commit_by(&mut self, call: Option<u64>, lease: i64, puts: &[(&str, &str)], deletes: &[&str]) -> i64 {
         self.revision += 1;
         let revision = self.revision;
         let mut events = Vec::new();
@@ -99,7 +126,7 @@ impl RecipeScript {
                 create_revision: old.map_or(revision, |old| old.create_revision),
                 mod_revision: revision,
                 version: old.map_or(1, |old| old.version + 1),
-                lease: 0,
+                lease,
             };
             self.live.insert((*key).to_owned(), kv.clone());
             events.push(Event { kind: EventKind::Put, kv, prev_kv: None });
@@ -110,7 +137,7 @@ impl RecipeScript {
             events.push(Event { kind: EventKind::Delete, kv, prev_kv: None });
         }
         let request = request();
-        self.record(Node::Member(0), What::Committed { revision, call: Some(call), request, events });
+        self.record(Node::Member(0), What::Committed { revision, call, request, events });
         revision
     }
 
