@@ -42,7 +42,7 @@ const PLACES: &[&str] = &[
 ];
 
 /// The scenarios that judge if none are named: all in which the library's own code is used.
-const JUDGES: &str = "mutex,election,rwlock,mixed,takeover,semaphore,queue";
+const JUDGES: &str = "mutex,election,rwlock,mixed,takeover,semaphore,queue,stm,barrier";
 
 /// Where the outcomes of the last run are.
 const OUTCOMES: &str = "target/mutants/outcomes.json";
