@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::{Breach, Evidence, PlannedLane};
-use crate::history::{CallEnd, Came, Deed, DeedEnd, Failure, RecipeEnd};
+use crate::history::{CallEnd, Deed, DeedEnd, Failure};
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     let calm = evidence.calm?;
@@ -64,7 +64,6 @@ fn used_recipes(evidence: &Evidence<'_>, calm: usize) -> BTreeSet<(u32, u32)> {
         let Deed::Recipe { place: (lane, _), what, .. } = deed.what else { return None };
         let used = match deed.ended {
             Some((ended, DeedEnd::Failed(why))) => ended.step > calm && may_come(why),
-            Some((_, DeedEnd::Recipe(RecipeEnd::Transacted { came: Came::Conflict, .. }))) => false,
             Some((ended, _)) => ended.step > calm,
             None => what.waits_for_others(),
         };

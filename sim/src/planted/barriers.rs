@@ -1,26 +1,12 @@
-//! Wrong barriers: the library's own, with reads that may be old, or with conditions taken out of what they ask of etcd.
+//! Wrong double barriers: the library's own, with conditions taken out of what they ask of etcd.
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-use tenure::kv::{Compare, CompareTarget, Range, RangeResponse, Txn};
-use tenure::{Backend, CallError, Instant};
+use tenure::kv::{Compare, CompareTarget, Txn};
+use tenure::{Backend, Instant};
 
 use super::recipes::Answer;
 use crate::workload::decorate::Decoration;
-
-/// Single keys are read from whatever state a member has.
-pub(super) struct StaleLook;
-
-impl Decoration for StaleLook {
-    fn range(
-        inner: &Arc<dyn Backend>,
-        range: Range,
-        deadline: Instant,
-    ) -> BoxFuture<'static, Result<RangeResponse, CallError>> {
-        inner.range(Range { serializable: true, ..range }, deadline)
-    }
-}
 
 /// A double barrier is entered and opened while a round is on.
 pub(super) struct LateClient;

@@ -1,14 +1,11 @@
-//! Wrong elections: `stale-proclaim` writes without a look at what it replaces; `observe-stale-first` lists from a member that
-//! may lag; `observe-skips-last` holds back what was told last.
+//! Wrong elections: `stale-proclaim` writes without a look at what it replaces; `observe-skips-last` holds back what was told last.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-use tenure::kv::{
-    CompareTarget, Op, OpResponse, PutResponse, Range, RangeResponse, Txn, TxnResponse, WatchRequest,
-};
+use tenure::kv::{CompareTarget, Op, OpResponse, PutResponse, Txn, TxnResponse, WatchRequest};
 use tenure::{Backend, CallError, Instant, WatchMessage, WatchStream};
 
 use super::unlock::blindly;
@@ -35,18 +32,6 @@ impl Decoration for StaleProclaim {
         } else {
             inner.txn(txn, deadline)
         }
-    }
-}
-
-pub(super) struct ObserveStaleFirst;
-
-impl Decoration for ObserveStaleFirst {
-    fn range(
-        inner: &Arc<dyn Backend>,
-        range: Range,
-        deadline: Instant,
-    ) -> BoxFuture<'static, Result<RangeResponse, CallError>> {
-        inner.range(Range { serializable: true, ..range }, deadline)
     }
 }
 

@@ -8,6 +8,7 @@ mod election;
 mod explored;
 mod harness;
 mod met;
+mod old_reads;
 mod permits;
 mod readers;
 mod recipes;
@@ -216,7 +217,7 @@ pub const PLANTED: &[Planted] = &[
         "observe-stale-first",
         "an observer begins with a leader that had resigned before (etcd 18163)",
         ("election", "observe-order"),
-        decorated::<election::ObserveStaleFirst>,
+        decorated::<old_reads::OldReads>,
     ),
     Planted::backend(
         "observe-skips-last",
@@ -312,7 +313,7 @@ pub const PLANTED: &[Planted] = &[
         "stale-look",
         "who comes to a barrier takes any member's word that nobody holds it",
         ("barrier", "barrier"),
-        decorated::<barriers::StaleLook>,
+        decorated::<old_reads::OldReads>,
     ),
     Planted::backend(
         "late-client",

@@ -39,10 +39,11 @@ impl Success<'_, '_> {
     pub(super) fn never_passes(&self) -> Option<Breach> {
         let crashes = &self.evidence.causes().crashes;
         of_recipes(self.evidence)
+            .filter(|(deed, ..)| !self.is_outside(deed.client))
             .filter(|(deed, ..)| {
                 let crashed =
                     |(client, at): &(u32, Moment)| *client == deed.client && at.step > deed.began.step;
-                !self.is_outside(deed.client) && !(deed.ended.is_none() && crashes.iter().any(crashed))
+                deed.ended.is_some() || !crashes.iter().any(crashed)
             })
             .filter_map(|(deed, name, what)| {
                 let looks_ns = deed.began.at_ns.max(self.settled_ns) + self.soon_ns;
