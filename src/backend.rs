@@ -87,7 +87,8 @@ pub enum WatchMessage {
     },
 }
 
-/// How a call failed, by the one thing its caller must know: whether the request may have been applied.
+/// How a call failed, by the one thing its caller must know: whether the request may have been applied. There is no fourth way, so
+/// the type is exhaustive: who decides by it is to decide of each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// It was not applied, and will not be.
@@ -101,7 +102,8 @@ pub enum CallError {
     Refused(#[from] Refusal),
 }
 
-/// Why etcd refused a request.
+/// Why etcd refused a request. What the primitives tell apart has a name; all else is, and what comes newly will be,
+/// [`Refusal::Other`], so the type is exhaustive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The revision asked for is compacted.

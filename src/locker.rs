@@ -139,6 +139,7 @@ pub(crate) mod blocking {
 
     /// A [`Locker`](super::Locker) whose calls block the calling thread. The backend's runtime must run on other
     /// threads: never call it from a task, nor with a current-thread tokio runtime that nobody drives.
+    #[derive(Debug)]
     pub struct Locker {
         inner: LockerOf,
     }
