@@ -103,7 +103,7 @@ fn post(url: &str, body: &Value) -> Value {
 fn page_of_a_planted_bug(folder: &Path) -> String {
     let file = folder.join("run.html");
     let tenure = Command::new(env!("CARGO_BIN_EXE_tenure"))
-        .args(["replay", "mutex", "--planted", "is-owner-while-queued", "--seed", "1", "--html"])
+        .args(["replay", "mutex", "--planted", "unlock-by-name", "--seed", "20", "--html"])
         .arg(&file)
         .output()
         .expect("runs");
@@ -123,13 +123,27 @@ fn page_of_an_explored_run(folder: &Path) -> String {
     format!("file://{}", file.display())
 }
 
+/// A page of two who believe at once opens there, so near that one sees for how long they do.
+fn shows_two_believers(browser: &Browser, url: &str) {
+    browser.ask("url", &json!({ "url": url }));
+    let seen = browser.script(
+        "const { picture } = tenure; const one = picture.conflictAt(picture.chosen);\
+         return one === undefined ? -1 : picture.x(one.to) - picture.x(one.from);",
+    );
+    assert!(seen.as_f64().expect("a width") > 20.0, "{seen} pixels");
+}
+
 /// What must be true at any width.
 fn looks_right(browser: &Browser, url: &str) {
     // Loads the page and waits for it; its script has run by then.
     browser.ask("url", &json!({ "url": url }));
     let is_true = |what: &str, code: &str| assert_eq!(browser.script(code), json!(true), "{what}");
     is_true("the page is ready", "return document.body.dataset.ready === 'yes';");
-    is_true("the violation is in view", "return tenure.picture.isInView(tenure.model.violations[0].step);");
+    is_true(
+        "the violation is in view",
+        "const { model, picture } = tenure;\
+         return model.violations.some((one) => one.step === picture.chosen) && picture.isInView(picture.chosen);",
+    );
     let fits = "const root = document.documentElement; return root.scrollWidth <= root.clientWidth;";
     is_true("nothing sticks out to the side", fits);
     let colours = browser.script(
@@ -170,6 +184,7 @@ fn a_page_draws_shows_the_violation_and_opens_a_step_on_a_wide_and_on_a_narrow_s
     for (width, height) in [(1280, 900), (400, 800)] {
         let profile = folder.path().join(format!("profile-{width}"));
         let browser = Browser::open(&driver, &profile, width, height);
+        shows_two_believers(&browser, &urls[0]);
         for url in &urls {
             looks_right(&browser, url);
         }

@@ -100,14 +100,18 @@
     choose(visible[Math.min(visible.length - 1, Math.max(0, from + by))]);
   }
 
+  // Of several, where two believe at once: there the picture says most.
   function toViolation() {
-    const [first] = model.violations;
-    if (first) choose(first.step, Math.min(picture.end * 1.04, spanAround(first.step)));
+    const one = model.violations.find(({ step }) => picture.conflictAt(step)) || model.violations[0];
+    if (one) choose(one.step, Math.min(picture.end * 1.04, spanAround(one.step)));
   }
 
-  // Wide enough to see what led to it: back to where those who believe at that step began to.
+  // Wide enough to see what led to it: back to where those who believe at that step began to; but if two believe at once, so near that
+  // the time for which they do is seen.
   function spanAround(step) {
     const at = model.steps[step].at;
+    const conflict = picture.conflictAt(step);
+    if (conflict) return Math.max((conflict.to - conflict.from) * 12, 1e6);
     const since = model.bars.filter((bar) => (bar.kind === "believed" || bar.kind === "paused") && bar.from <= at && bar.to >= at).map((bar) => bar.from);
     return Math.max((at - Math.min(at, ...since)) * 2.2, 2e9);
   }

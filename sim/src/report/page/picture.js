@@ -90,6 +90,12 @@ class Picture {
     return found;
   }
 
+  // The one that is on at a step, if there is one.
+  conflictAt(step) {
+    const { at } = this.model.steps[step];
+    return this.conflicts.find((one) => one.from <= at && at <= one.to);
+  }
+
   get gutter() { return this.width < 600 ? 40 : 64; }
   x(at) { return this.gutter + (at - this.view[0]) / (this.view[1] - this.view[0]) * (this.width - this.gutter); }
   at(x) { return this.view[0] + (x - this.gutter) / (this.width - this.gutter) * (this.view[1] - this.view[0]); }
@@ -214,8 +220,9 @@ class Picture {
     pen.font = "600 11px system-ui, sans-serif";
     const width = pen.measureText(text).width;
     const left = x + 4 + width > this.width ? x - width - 4 : x + 4;
-    const row = taken.filter((one) => one.left < left + width && left < one.right).length;
-    taken.push({ left, right: left + width });
+    const beside = taken.filter((one) => one.left < left + width && left < one.right).map((one) => one.row);
+    const row = [...taken.keys(), taken.length].find((row) => !beside.includes(row));
+    taken.push({ left, right: left + width, row });
     pen.fillText(text, left, 24 + 11 * row);
     pen.restore();
   }
