@@ -114,8 +114,8 @@ fn a_command_that_stands_still_keeps_the_lock_and_goes_on() {
 #[test]
 fn a_job_that_is_stopped_stops_and_goes_on_with_its_command() {
     let server = shared();
-    let mut command =
-        tenurectl(["lock", "sig/job", "--", "sh", "-c", "echo $$; sleep 0.3; sleep 0.3; exit 9"]);
+    let script = "trap 'exit 9' USR1; echo $$; while :; do sleep 0.02; done";
+    let mut command = tenurectl(["lock", "sig/job", "--", "sh", "-c", script]);
     // A job of its own, as a shell would make it.
     command.env("TENURE_ENDPOINTS", server.endpoint()).process_group(0);
     let running = Running::of(command);
@@ -125,6 +125,7 @@ fn a_job_that_is_stopped_stops_and_goes_on_with_its_command() {
         until("it stands still", || state(pid) == Some('T'));
     }
     running.signal(Signal::CONT);
+    running.signal(Signal::USR1);
     assert_eq!(running.end().code, Some(9));
 }
 
