@@ -15,7 +15,9 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     let mut found = Found::default();
     for (deed, name, what) in of_recipes(evidence) {
         match what {
-            RecipeDeed::Transfer { id, .. } => found.transfers.insert(id, Vec::new()).map_or((), drop),
+            RecipeDeed::Transfer { id, .. } => {
+                found.transfers.insert(id, Vec::new());
+            }
             RecipeDeed::Add { by } => {
                 found.counters.entry(name).or_default();
                 found.additions.insert((name, *by), Addition { deed, applied: Vec::new() });

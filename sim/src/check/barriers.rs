@@ -5,28 +5,27 @@ use std::ops::RangeInclusive;
 
 use tenure::kv::Request;
 
-use super::evidence::{Evidence, KeyLife, Moment};
+use super::causes::{asker, life_of, lives};
+use super::evidence::{Evidence, KeyLife, Moment, line_of};
 use crate::history::What;
-use crate::node::Node;
 
 /// The holds of a barrier, oldest first.
 pub(crate) fn holds<'e>(
     evidence: &'e Evidence<'_>,
     name: &str,
 ) -> impl Iterator<Item = &'e KeyLife> + use<'e> {
-    let lives = evidence.keys.get(super::evidence::line_of(name.as_bytes()));
     let key = name.as_bytes().to_vec();
-    lives.into_iter().flatten().filter(move |life| life.key == key)
+    lives(evidence, line_of(&key)).iter().filter(move |life| life.key == key)
 }
 
 /// The hold that a revision began.
 pub(crate) fn hold_of<'e>(evidence: &'e Evidence<'_>, name: &str, revision: i64) -> Option<&'e KeyLife> {
-    holds(evidence, name).find(|life| life.create_revision == revision)
+    life_of(evidence, name.as_bytes(), revision)
 }
 
 /// Whoever came to a double barrier, oldest first.
 pub(crate) fn members<'e>(evidence: &'e Evidence<'_>, name: &str) -> &'e [KeyLife] {
-    evidence.keys.get(format!("{name}/waiters").as_bytes()).map_or(&[], Vec::as_slice)
+    lives(evidence, format!("{name}/waiters").as_bytes())
 }
 
 /// A round of a double barrier.
@@ -44,7 +43,7 @@ pub(crate) struct Round {
 /// The rounds of a double barrier, oldest first.
 pub(crate) fn rounds(evidence: &Evidence<'_>, name: &str) -> Vec<Round> {
     let ready = format!("{name}/ready").into_bytes();
-    let lives = evidence.keys.get(name.as_bytes()).into_iter().flatten().filter(|life| life.key == ready);
+    let lives = lives(evidence, name.as_bytes()).iter().filter(|life| life.key == ready);
     lives
         .map(|life| {
             let written = evidence.order().state(&ready, life.create_revision);
@@ -92,9 +91,5 @@ pub(crate) fn asked_by(evidence: &Evidence<'_>, committed: Moment) -> Option<(u3
     if matches!(**request, Request::LeaseRevoke { .. }) {
         return None;
     }
-    let sent = evidence.calls.get(call)?.sent?;
-    match evidence.history.steps[sent].node {
-        Node::Client(client) => Some((client, sent)),
-        Node::Member(_) | Node::World => None,
-    }
+    Some((asker(evidence, *call)?, evidence.calls.get(call)?.sent?))
 }

@@ -10,7 +10,7 @@ use tenure::Code;
 use tenure::kv::{Op, Request, Response};
 use tenure::wire::Status;
 
-use super::evidence::{Evidence, KeyLife, Moment, line_of};
+use super::evidence::{DeedLife, Evidence, KeyLife, Moment, line_of};
 use crate::fault::Fault;
 use crate::history::{Deed, Holding, Kind, SessionEnd, What};
 use crate::node::Node;
@@ -413,6 +413,16 @@ impl<'a> Causes<'a> {
             })
     }
 
+    /// Whether a client's process crashed after this.
+    pub(super) fn crashes_after(&self, client: u32, since: Moment) -> bool {
+        self.crashes.iter().any(|(one, at)| *one == client && at.step > since.step)
+    }
+
+    /// Whether a deed was cut off by the crash of its client's process.
+    pub(super) fn cuts_off(&self, deed: &DeedLife<'_>) -> bool {
+        deed.ended.is_none() && self.crashes_after(deed.client, deed.began)
+    }
+
     /// Whether somebody deleted a tenure's key by hand, or had its lease revoked: its holder cannot know.
     pub(super) fn taken_by_hand(&self, evidence: &Evidence<'_>, holding: &Holding, at: Moment) -> bool {
         self.revoked_by_another(holding.client, holding.lease, at)
@@ -443,7 +453,7 @@ fn nanoseconds(seconds: i64) -> u64 {
 }
 
 /// Which client made a call.
-fn asker(evidence: &Evidence<'_>, call: u64) -> Option<u32> {
+pub(super) fn asker(evidence: &Evidence<'_>, call: u64) -> Option<u32> {
     let step = evidence.calls.get(&call)?.sent?;
     match evidence.history.steps[step].node {
         Node::Client(client) => Some(client),

@@ -253,8 +253,9 @@ impl<'a> Judge<'_, 'a> {
     fn waits(&self) -> Option<Breach> {
         let settled_ns = super::success::settled_ns(self.evidence)?;
         let soon_ns = self.evidence.bounds.progress_ns / 2;
+        let causes = self.evidence.causes();
         of_recipes(self.evidence)
-            .filter(|(deed, ..)| !self.evidence.outside.contains(&deed.client) && !self.crashes(deed))
+            .filter(|(deed, ..)| !self.evidence.outside.contains(&deed.client) && !causes.cuts_off(deed))
             .filter(|(_, _, what)| matches!(what, RecipeDeed::Dequeue { .. } | RecipeDeed::Claim { .. }))
             .filter_map(|(deed, queue, _)| {
                 let from_ns = deed.began.at_ns.max(settled_ns);
@@ -275,12 +276,6 @@ impl<'a> Judge<'_, 'a> {
                 Some(Breach { step: self.evidence.step_at(free_ns + soon_ns), detail })
             })
             .min_by_key(|breach| breach.step)
-    }
-
-    fn crashes(&self, deed: &DeedLife<'_>) -> bool {
-        let crashes = &self.evidence.causes().crashes;
-        deed.ended.is_none()
-            && crashes.iter().any(|(client, at)| *client == deed.client && at.step > deed.began.step)
     }
 }
 

@@ -43,11 +43,11 @@ impl Judge<'_, '_> {
                 // From when it was written, or the transaction began, on.
                 let was_so = read.revision <= newest && read.was_so_at(self.order, read.revision.max(oldest));
                 if !was_so {
-                    return Err(format!("read {}, which was not so while it ran", shown(read)));
+                    return Err(format!("read {}, which was not so while it ran", read));
                 }
                 let first = *known.entry(&read.key).or_insert(read);
                 if first != read {
-                    return Err(format!("read {}, and then {}", shown(first), shown(read)));
+                    return Err(format!("read {}, and then {}", first, read));
                 }
             }
             let one = transaction.level.is_of_one_revision();
@@ -84,10 +84,7 @@ impl Judge<'_, '_> {
             return Ok(());
         }
         if let Some(read) = reads.iter().find(|read| !read.was_so_at(self.order, revision - 1)) {
-            return Err(format!(
-                "read {}, which others wrote before it committed at {revision}",
-                shown(read)
-            ));
+            return Err(format!("read {}, which others wrote before it committed at {revision}", read));
         }
         match blind {
             Some(key) if transaction.level == Level::SerializableSnapshot => self.unwritten(key, commit),
@@ -123,7 +120,7 @@ impl Judge<'_, '_> {
             };
         }
         match reads.iter().find(|read| !read.was_so_at(self.order, revision)) {
-            Some(read) => Err(format!("read {}, which was not so at its revision {revision}", shown(read))),
+            Some(read) => Err(format!("read {}, which was not so at its revision {revision}", read)),
             None => Ok(()),
         }
     }
@@ -172,11 +169,6 @@ fn written(commit: &Commit<'_>) -> BTreeMap<String, String> {
     puts.filter(|event| !own(event)).map(|event| (text(&event.kv.key), text(&event.kv.value))).collect()
 }
 
-fn shown(read: &TransactionRead) -> String {
-    let value = read.value.as_deref().unwrap_or("nothing");
-    format!("{} = {value:?} of revision {}", read.key, read.revision)
-}
-
 fn list(reads: &[TransactionRead]) -> String {
-    reads.iter().map(shown).collect::<Vec<_>>().join(" and ")
+    reads.iter().map(TransactionRead::to_string).collect::<Vec<_>>().join(" and ")
 }

@@ -250,19 +250,19 @@ impl Success<'_, '_> {
 
     /// What is begun and never comes to an end.
     fn never_ends(&self, calm_ns: u64) -> Option<Breach> {
-        let crashed = |client: u32, since: Moment| {
-            self.evidence.causes().crashes.iter().any(|(one, at)| *one == client && at.step > since.step)
-        };
+        let causes = self.evidence.causes();
         let late = |client: u32, began: Moment, ended: Option<Moment>, what: &str| {
             let by_ns = began.at_ns.max(calm_ns) + self.evidence.bounds.progress_ns;
             let ended_ns = ended.map_or(self.evidence.end_ns, |ended| ended.at_ns);
-            (ended_ns > by_ns && !crashed(client, began) && !self.is_outside(client)).then(|| Breach {
-                step: self.evidence.step_at(by_ns),
-                detail: format!(
-                    "{what} of c{client}, begun at {:.3} s, has not come to an end",
-                    began.at_ns as f64 / 1e9
-                ),
-            })
+            (ended_ns > by_ns && !causes.crashes_after(client, began) && !self.is_outside(client)).then(
+                || Breach {
+                    step: self.evidence.step_at(by_ns),
+                    detail: format!(
+                        "{what} of c{client}, begun at {:.3} s, has not come to an end",
+                        began.at_ns as f64 / 1e9
+                    ),
+                },
+            )
         };
         let releases =
             self.evidence.tenures.iter().filter(|tenure| tenure.awaited).filter_map(|tenure| {

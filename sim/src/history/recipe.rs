@@ -1,6 +1,8 @@
 //! What clients ask of the library's recipes, and what they are given: what `exactly-once`,
 //! `isolation`, `applied`, `barrier` and `double-barrier` judge.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::workload::recipes::program::Level;
@@ -229,4 +231,11 @@ pub struct TransactionRead {
     pub value: Option<String>,
     /// The revision that wrote it; 0 if it was not there.
     pub revision: i64,
+}
+
+impl fmt::Display for TransactionRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.value.as_deref().unwrap_or("nothing");
+        write!(f, "{} = {value:?} of revision {}", self.key, self.revision)
+    }
 }

@@ -1,6 +1,6 @@
 //! What clients do with recipes, in words.
 
-use crate::history::{Came, Departed, RecipeDeed, RecipeEnd, TransactionRun};
+use crate::history::{Came, Departed, RecipeDeed, RecipeEnd, TransactionRead, TransactionRun};
 
 /// What is asked of the queue, bank, counter or barrier of this name.
 pub(super) fn begins(name: &str, what: &RecipeDeed) -> String {
@@ -72,11 +72,7 @@ pub(super) fn given(given: &RecipeEnd) -> String {
 
 /// What the run of a transaction read.
 fn read(run: &TransactionRun) -> String {
-    let reads = run.reads.iter().map(|read| {
-        let value = read.value.as_deref().unwrap_or("nothing");
-        format!("{} = {value:?} of revision {}", read.key, read.revision)
-    });
-    reads.collect::<Vec<_>>().join(", ")
+    run.reads.iter().map(TransactionRead::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn list(items: &[String]) -> String {

@@ -6,7 +6,7 @@ use super::Success;
 use crate::check::barrier::releases;
 use crate::check::barriers::{asked_by, hold_of, holds, members, rounds};
 use crate::check::transactions::transactions;
-use crate::check::{Breach, DeedLife, KeyLife, Moment, of_recipes};
+use crate::check::{Breach, DeedLife, KeyLife, of_recipes};
 use crate::history::{Came, Deed, DeedEnd, Failure, RecipeDeed, What};
 
 /// Whoever may run a transaction so often commits it.
@@ -37,14 +37,9 @@ impl Success<'_, '_> {
 
     /// Who waits at a barrier, or for the other members of a double barrier, for longer than there is a reason for.
     pub(super) fn never_passes(&self) -> Option<Breach> {
-        let crashes = &self.evidence.causes().crashes;
+        let causes = self.evidence.causes();
         of_recipes(self.evidence)
-            .filter(|(deed, ..)| !self.is_outside(deed.client))
-            .filter(|(deed, ..)| {
-                let crashed =
-                    |(client, at): &(u32, Moment)| *client == deed.client && at.step > deed.began.step;
-                deed.ended.is_some() || !crashes.iter().any(crashed)
-            })
+            .filter(|(deed, ..)| !self.is_outside(deed.client) && !causes.cuts_off(deed))
             .filter_map(|(deed, name, what)| {
                 let looks_ns = deed.began.at_ns.max(self.settled_ns) + self.soon_ns;
                 let ended_ns = deed.ended.map_or(self.evidence.end_ns, |(ended, _)| ended.at_ns);
