@@ -328,12 +328,17 @@ class Picture {
     const first = lowerBound(model.steps, this.view[0], (one) => one.at);
     const last = lowerBound(model.steps, this.view[1] + 1, (one) => one.at);
     const tint = { fault: "#c47800", cluster: "#50708f", call: colors.faint, watch: "#2a8f5b", lock: colors.accent, note: colors.faint };
+    // Of steps alike that would cover each other one is drawn: a crowded view costs what its width does.
+    const drawn = this.lanes.map(() => ({}));
     for (let index = first; index < last; index++) {
       const step = model.steps[index];
       if (!this.shows(step) && !this.broke.has(index)) continue;
       const [x, y] = this.place(index);
       const large = this.broke.has(index) || index === this.chosen || this.hits.has(index);
-      pen.fillStyle = this.broke.has(index) || step.bad ? colors.bad : this.hits.has(index) ? "#e0a800" : tint[step.about];
+      const color = this.broke.has(index) || step.bad ? colors.bad : this.hits.has(index) ? "#e0a800" : tint[step.about];
+      if (!large && drawn[step.lane][color] === Math.round(x)) continue;
+      drawn[step.lane][color] = Math.round(x);
+      pen.fillStyle = color;
       pen.beginPath(); pen.arc(x, y, large ? 5.5 : 3, 0, 7); pen.fill();
       if (index === this.chosen) {
         pen.strokeStyle = colors.accent;
