@@ -2,6 +2,7 @@
 //! waited for.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::os::unix::process::CommandExt;
@@ -16,7 +17,6 @@ use tenure::kv::{EventKind, WatchRequest};
 use tenure::{Backend, Etcd, Runtime, Session, Tenure, WatchMessage};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::alarm::now_ns;
 use crate::args;
@@ -208,8 +208,9 @@ impl Supervisor<'_> {
 /// The guardian's process, seen from here.
 struct Guardian {
     process: Child,
-    reports: Lines<BufReader<OwnedReadHalf>>,
-    orders: OwnedWriteHalf,
+    reports: Lines<BufReader<UnixStream>>,
+    /// Not the runtime's: to that, a socket cannot be written to until it has heard that it can.
+    orders: StdStream,
     /// The command's process group, once it runs.
     group: Option<Pid>,
 }
@@ -223,6 +224,7 @@ impl Guardian {
     ) -> std::io::Result<Self> {
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
+        let orders = ours.try_clone()?;
         // Nothing else is started meanwhile that could inherit it.
         fcntl_setfd(&theirs, FdFlags::empty())?;
         let process = Command::new(this_program())
@@ -237,8 +239,8 @@ impl Guardian {
             .process_group(0)
             .spawn()?;
         drop(theirs);
-        let (reports, orders) = UnixStream::from_std(ours)?.into_split();
-        Ok(Self { process, reports: BufReader::new(reports).lines(), orders, group: None })
+        let reports = BufReader::new(UnixStream::from_std(ours)?).lines();
+        Ok(Self { process, reports, orders, group: None })
     }
 
     /// The next report; none if the guardian is gone. Cancel safe.
@@ -248,7 +250,7 @@ impl Guardian {
 
     fn order(&self, order: Order) {
         // The socket takes thousands of orders before one would not fit; that the guardian is gone is seen by its reports.
-        let _ = self.orders.try_write(format!("{order}\n").as_bytes());
+        let _ = (&self.orders).write(format!("{order}\n").as_bytes());
     }
 
     /// Kills the command from here. While the guardian lives the group's id is certainly the command's.

@@ -167,7 +167,8 @@ pub enum Fault {
         /// How many revisions stay.
         keep: u64,
     },
-    /// The NOSPACE alarm is raised: puts and grants are refused.
+    /// The space runs out: the next write that needs some is applied and found too much, and from then on puts and grants are
+    /// refused (the NOSPACE alarm).
     NoSpace,
     /// A client's authentication token has expired, and for so long it gets no new one: each member refuses what it asks but
     /// renewals of leases, which etcd asks no token for, and closes each watch that it opens.

@@ -1,12 +1,13 @@
 //! `no-residue`: no key is left in a line but those of sessions that hold or wait there. A release that was confirmed has
-//! deleted its key; once calm, a key of an open session that neither holds nor waits is gone within its TTL, the
+//! deleted its key, and so has a try that was told that another holds; once calm, a key of an open session that neither holds nor waits is gone within its TTL, the
 //! election timeout and a second; at the end of a run so are those of sessions that ended.
 
 use tenure::kv::Shown;
 
+use super::causes::{lives, own_line};
 use super::evidence::is_line_of;
 use super::{Breach, Evidence, KeyLife, SessionLife};
-use crate::history::What;
+use crate::history::{Failure, Kind, What};
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     let left = evidence
@@ -15,7 +16,32 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         .filter(|(line, _)| evidence.is_contended(line))
         .flat_map(|(line, lives)| lives.iter().map(move |life| (line, life)))
         .filter_map(|(line, life)| residue(evidence, line, life));
-    left.chain(confirmed(evidence)).min_by_key(|breach| breach.step)
+    left.chain(confirmed(evidence)).chain(tried(evidence)).min_by_key(|breach| breach.step)
+}
+
+/// A try that was answered though the key that it got in line with is still there. Of kinds of which each ask of a session has a key
+/// of its own it is not known which that was.
+fn tried(evidence: &Evidence<'_>) -> Option<Breach> {
+    evidence.asks.iter().filter(|ask| matches!(ask.kind, Kind::Mutex | Kind::Leader | Kind::Write)).find_map(
+        |ask| {
+            let (ended, _) = ask.ended?;
+            let told = &evidence.history.steps[ended.step].what;
+            if !matches!(told, What::NotGranted { why: Failure::HeldByAnother, .. }) {
+                return None;
+            }
+            let made = |life: &&KeyLife| {
+                life.lease == ask.lease && (ask.asked.step..ended.step).contains(&life.created.step)
+            };
+            let life = lives(evidence, &own_line(&ask.name, ask.kind)).iter().find(made)?;
+            if life.deleted.is_some_and(|(_, gone)| gone.step < ended.step) {
+                return None;
+            }
+            let (client, key) = (ask.client, Shown(&life.key));
+            let detail =
+                format!("c{client} was told that another holds, but the key {key} of its try is still there");
+            Some(Breach { step: ended.step, detail })
+        },
+    )
 }
 
 /// A release that was confirmed though its key is still there.
@@ -103,6 +129,7 @@ fn idle_too_long(evidence: &Evidence<'_>, line: &[u8], life: &KeyLife, session: 
 #[cfg(test)]
 mod tests {
     use crate::check::script::Script;
+    use crate::history::Failure;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -141,6 +168,25 @@ mod tests {
         assert_eq!(script.breach("no-residue"), None);
         script.released(&held);
         assert!(script.breach("no-residue").expect("still there").detail.contains("was told"));
+    }
+
+    #[test]
+    fn a_try_that_is_answered_before_its_key_is_gone_is_found() {
+        let tried = |gone: bool| {
+            let mut script = Script::new();
+            script.session(0, 0x10, 2_000);
+            script.session(1, 0x11, 2_000);
+            script.grant(0, "a", 0x10);
+            let tried = script.queue(1, "a", 0x11);
+            if gone {
+                script.delete(&tried);
+            }
+            script.refuse(&tried, Failure::HeldByAnother);
+            script.delete(&tried);
+            script.breach("no-residue").is_some()
+        };
+        assert!(!tried(true));
+        assert!(tried(false));
     }
 
     #[test]

@@ -410,11 +410,21 @@ impl Core {
             Some(leader) if leader == me && self.members[me].transferee.is_some() => {
                 self.drop_proposal(me, &proposal);
             }
-            Some(leader) if leader == me => self.append(me, Payload::Write(proposal)),
+            Some(leader) if leader == me => self.append_write(me, proposal),
             Some(leader) => {
                 self.send_peer(me, leader, PeerMessage::Propose(proposal));
             }
             None => {}
+        }
+    }
+
+    /// Of a write that fills the space the alarm is raised.
+    fn append_write(&mut self, me: usize, proposal: Proposal) {
+        let needs_space = self.members[me].store.space_cost(&proposal.request).is_some();
+        let overflows = needs_space && self.faults.fill();
+        self.append(me, Payload::Write(Proposal { overflows, ..proposal }));
+        if overflows && self.members[me].promoted {
+            self.agree_on_alarm(me);
         }
     }
 

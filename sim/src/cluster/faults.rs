@@ -19,6 +19,8 @@ use crate::node::Node;
 #[derive(Default)]
 pub(crate) struct ActiveFaults {
     by_index: BTreeMap<usize, Active>,
+    /// The space is to run out with the next write that needs some.
+    fills: bool,
 }
 
 struct Active {
@@ -31,7 +33,17 @@ struct Active {
 impl ActiveFaults {
     /// Whether the NOSPACE alarm is to be on.
     pub(crate) fn no_space(&self) -> bool {
-        self.by_index.values().any(|active| active.fault == Fault::NoSpace)
+        !self.fills && self.lacking_space() > 0
+    }
+
+    /// How many faults take the space.
+    fn lacking_space(&self) -> usize {
+        self.by_index.values().filter(|active| active.fault == Fault::NoSpace).count()
+    }
+
+    /// Whether a write that needs space is the one that takes the last of it.
+    pub(crate) fn fill(&mut self) -> bool {
+        std::mem::take(&mut self.fills)
     }
 
     /// The drift that the newest fault wants for a node.
@@ -174,6 +186,9 @@ impl Core {
                 }
             }
             Fault::NoSpace => {
+                let active = self.faults.lacking_space();
+                self.faults.fills =
+                    if on { self.faults.fills || active == 1 } else { self.faults.fills && active > 0 };
                 if let Some(leader) = self.newest_leader().filter(|&leader| self.members[leader].promoted) {
                     self.agree_on_alarm(leader);
                 }
@@ -377,7 +392,7 @@ impl Core {
         if revision > self.members[leader].store.compact_revision() {
             let request = Arc::new(Request::Compact { revision, physical: false });
             let id = self.fresh_id();
-            self.propose(leader, Proposal { id, call: None, request });
+            self.propose(leader, Proposal { id, call: None, request, overflows: false });
         }
     }
 }

@@ -153,7 +153,8 @@ impl Core {
             return;
         }
         let id = self.fresh_id();
-        self.propose(me, Proposal { id, call: None, request: Arc::new(Request::LeaseRevoke { id: lease }) });
+        let request = Arc::new(Request::LeaseRevoke { id: lease });
+        self.propose(me, Proposal { id, call: None, request, overflows: false });
     }
 
     /// A client asks this member about a lease.

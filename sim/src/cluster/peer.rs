@@ -41,6 +41,8 @@ pub(crate) struct Proposal {
     pub(crate) call: Option<u64>,
     /// The write.
     pub(crate) request: Arc<Request>,
+    /// It fills the space: it is applied, and then found too much (`quotaApplierV3` in etcd's `apply.go`).
+    pub(crate) overflows: bool,
 }
 
 /// An entry that is committed.

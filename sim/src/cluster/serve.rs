@@ -14,6 +14,7 @@ use super::peer::{Payload, Proposal, WriteOutcome};
 use super::reads::Confirm;
 use super::wire::{invalid_token, no_leader, not_for_learners, timed_out};
 use crate::history::What;
+use crate::store::refuse::no_space;
 
 impl Core {
     /// A request is at the member, which runs.
@@ -55,7 +56,7 @@ impl Core {
         let id = self.fresh_id();
         self.members[me].proposals.insert(id, asker);
         self.await_timeout(me, id);
-        self.propose(me, Proposal { id, call: Some(asker.call), request });
+        self.propose(me, Proposal { id, call: Some(asker.call), request, overflows: false });
     }
 
     /// Notes that what has this number must not wait longer than etcd lets it.
@@ -114,7 +115,10 @@ impl Core {
         let local_ns = self.members[me].clock.local_ns(self.now_ns);
         let member = &mut self.members[me];
         let before = member.store.revision();
-        let applied = member.store.apply(&proposal.request);
+        let mut applied = member.store.apply(&proposal.request);
+        if proposal.overflows && applied.result.is_ok() {
+            applied.result = Err(no_space());
+        }
         let written = member.store.written().filter(|_| member.store.revision() > before);
         let told = member.hub.on_applied(&member.store, &applied.events);
         if let Ok(Response::LeaseGrant { grant, .. }) = &applied.result {

@@ -210,7 +210,7 @@ impl<'a> Lane<'a> {
         goes_on: bool,
     ) -> Result<Box<dyn Held>, Failure> {
         let through = Through { session, backend: Arc::clone(&self.client.backend) };
-        let taking = self.client.shared.primitive(operation.primitive).take(through, ask);
+        let taking = self.sessions.primitive(operation.primitive).take(through, ask);
         let patience = if goes_on { Patience::Forever } else { operation.patience };
         match self.client.patiently(patience, taking).await.ok_or(Failure::Cancelled)? {
             Ok(Some(held)) => Ok(held),

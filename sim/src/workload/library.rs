@@ -1,6 +1,8 @@
 //! The library's primitives as programs see them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -8,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tenure::kv::{Op, TxnResponse};
 use tenure::{
     Election, Error, Leadership, Locker, LockerOf, Mutex, MutexGuard, Permit, Policy, ReadGuard, RwLock,
-    Semaphore, Tenure, WriteGuard,
+    Semaphore, Session, Tenure, WriteGuard,
 };
 
 use super::primitive::{Ask, Belief, Held, Primitive, Through, Wait};
@@ -17,20 +19,78 @@ use crate::history::GuardSays;
 
 type Taken = Result<Option<Box<dyn Held>>, Error>;
 
-/// One of the library's primitives.
-pub(super) struct Library(pub(super) PrimitiveKind);
+/// One of the library's primitives. For the same name and session it is made once and used again, as programs do: what one of its
+/// asks has learned of the line, the next goes by.
+pub(super) enum Library {
+    Mutex(Kept<Mutex>),
+    Election(Kept<Election>),
+    Read(Policy, Kept<RwLock>),
+    Write(Policy, Kept<RwLock>),
+    Semaphore(Kept<Semaphore>),
+}
+
+/// What was made, by its session's lease and its name.
+pub(super) struct Kept<T>(StdMutex<BTreeMap<(i64, Arc<str>), T>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(StdMutex::default())
+    }
+}
+
+impl<T: Clone> Kept<T> {
+    fn of(
+        &self,
+        through: &Through,
+        ask: &Ask,
+        make: impl FnOnce(&Session, &str) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.entry((through.session.lease(), Arc::clone(&ask.name))) {
+            Entry::Occupied(made) => Ok(made.get().clone()),
+            Entry::Vacant(place) => Ok(place.insert(make(&through.session, &ask.name)?).clone()),
+        }
+    }
+}
+
+impl From<PrimitiveKind> for Library {
+    fn from(kind: PrimitiveKind) -> Self {
+        match kind {
+            PrimitiveKind::Mutex => Self::Mutex(Kept::default()),
+            PrimitiveKind::Election => Self::Election(Kept::default()),
+            PrimitiveKind::Read => Self::Read(Policy::WritersFirst, Kept::default()),
+            PrimitiveKind::Write => Self::Write(Policy::WritersFirst, Kept::default()),
+            PrimitiveKind::ReadInTurn => Self::Read(Policy::Fifo, Kept::default()),
+            PrimitiveKind::WriteInTurn => Self::Write(Policy::Fifo, Kept::default()),
+            PrimitiveKind::Semaphore => Self::Semaphore(Kept::default()),
+        }
+    }
+}
 
 impl Primitive for Library {
     fn take(&self, through: Through, ask: &Ask) -> BoxFuture<'static, Taken> {
-        let ask = ask.clone();
-        match self.0 {
-            PrimitiveKind::Mutex => mutex(through, ask).boxed(),
-            PrimitiveKind::Election => election(through, ask).boxed(),
-            PrimitiveKind::Read => read(through, ask, Policy::WritersFirst).boxed(),
-            PrimitiveKind::Write => write(through, ask, Policy::WritersFirst).boxed(),
-            PrimitiveKind::ReadInTurn => read(through, ask, Policy::Fifo).boxed(),
-            PrimitiveKind::WriteInTurn => write(through, ask, Policy::Fifo).boxed(),
-            PrimitiveKind::Semaphore => semaphore(through, ask).boxed(),
+        let through = &through;
+        match self {
+            Self::Mutex(kept) => {
+                let make = |session: &Session, name: &str| Mutex::new(session, name);
+                mutex(kept.of(through, ask, make), ask.clone()).boxed()
+            }
+            Self::Election(kept) => {
+                let make = |session: &Session, name: &str| Election::new(session, name);
+                election(kept.of(through, ask, make), through.session.lease(), ask.clone()).boxed()
+            }
+            Self::Read(policy, kept) => {
+                let make = |session: &Session, name: &str| RwLock::with_policy(session, name, *policy);
+                read(kept.of(through, ask, make), ask.clone()).boxed()
+            }
+            Self::Write(policy, kept) => {
+                let make = |session: &Session, name: &str| RwLock::with_policy(session, name, *policy);
+                write(kept.of(through, ask, make), ask.clone()).boxed()
+            }
+            Self::Semaphore(kept) => {
+                let make = |session: &Session, name: &str| Semaphore::new(session, name, PERMITS);
+                semaphore(kept.of(through, ask, make), ask.clone()).boxed()
+            }
         }
     }
 }
@@ -39,9 +99,8 @@ fn held<H: Held + 'static>(guard: Option<H>) -> Taken {
     Ok(guard.map(|guard| Box::new(guard) as Box<dyn Held>))
 }
 
-async fn mutex(through: Through, ask: Ask) -> Taken {
-    let mutex = Mutex::new(&through.session, &*ask.name)?;
-    drop(through);
+async fn mutex(mutex: Result<Mutex, Error>, ask: Ask) -> Taken {
+    let mutex = mutex?;
     if ask.locker && ask.wait == Wait::Forever {
         return locked(mutex.locker()).await;
     }
@@ -52,14 +111,12 @@ async fn mutex(through: Through, ask: Ask) -> Taken {
     })
 }
 
-async fn election(through: Through, ask: Ask) -> Taken {
-    let election = Election::new(&through.session, &*ask.name)?;
+async fn election(election: Result<Election, Error>, lease: i64, ask: Ask) -> Taken {
+    let election = election?;
     if let Some(rev) = ask.resumes {
-        let key = format!("{}/{:x}", ask.name, through.session.lease());
-        drop(through);
+        let key = format!("{}/{lease:x}", ask.name);
         return held(Some(election.resume(key.as_bytes(), rev).await?));
     }
-    drop(through);
     held(match ask.wait {
         Wait::Forever => Some(election.campaign(&ask.value).await?),
         Wait::Try => election.try_campaign(&ask.value).await?,
@@ -67,9 +124,8 @@ async fn election(through: Through, ask: Ask) -> Taken {
     })
 }
 
-async fn read(through: Through, ask: Ask, policy: Policy) -> Taken {
-    let lock = RwLock::with_policy(&through.session, &*ask.name, policy)?;
-    drop(through);
+async fn read(lock: Result<RwLock, Error>, ask: Ask) -> Taken {
+    let lock = lock?;
     if ask.locker && ask.wait == Wait::Forever {
         return locked(lock.read_locker()).await;
     }
@@ -80,9 +136,8 @@ async fn read(through: Through, ask: Ask, policy: Policy) -> Taken {
     })
 }
 
-async fn write(through: Through, ask: Ask, policy: Policy) -> Taken {
-    let lock = RwLock::with_policy(&through.session, &*ask.name, policy)?;
-    drop(through);
+async fn write(lock: Result<RwLock, Error>, ask: Ask) -> Taken {
+    let lock = lock?;
     if ask.locker && ask.wait == Wait::Forever {
         return locked(lock.write_locker()).await;
     }
@@ -93,9 +148,8 @@ async fn write(through: Through, ask: Ask, policy: Policy) -> Taken {
     })
 }
 
-async fn semaphore(through: Through, ask: Ask) -> Taken {
-    let semaphore = Semaphore::new(&through.session, &*ask.name, PERMITS)?;
-    drop(through);
+async fn semaphore(semaphore: Result<Semaphore, Error>, ask: Ask) -> Taken {
+    let semaphore = semaphore?;
     if ask.locker && ask.wait == Wait::Forever {
         return locked(semaphore.locker()).await;
     }

@@ -38,7 +38,7 @@ fn is_off(flag: &bool) -> bool {
 }
 
 /// The primitives whose tenures a program can take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PrimitiveKind {
     /// `tenure::Mutex`

@@ -1,15 +1,17 @@
 //! The session of one program of a client, or of several side by side: opened when it is needed, opened anew when it was
 //! lost, closed when the last program that uses it has come to its end.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::lock::Mutex;
 use tenure::{Error, Session};
 
 use super::client::Client;
+use super::primitive::Primitive;
+use super::program::PrimitiveKind;
 use crate::history::{Deed, DeedEnd, SessionEnd, What};
 use crate::plan::LanePlan;
 
@@ -21,6 +23,8 @@ pub(super) struct Sessions<'a> {
     is_shared: bool,
     /// The programs that have not come to their end.
     users: AtomicUsize,
+    /// The primitives that they have made with it. They keep the session.
+    primitives: StdMutex<BTreeMap<PrimitiveKind, Arc<dyn Primitive>>>,
     /// The elections that one of them stands in: a second candidature of the session would be the first one's.
     stands: Mutex<BTreeSet<String>>,
 }
@@ -34,6 +38,7 @@ impl<'a> Sessions<'a> {
             open: Mutex::new(None),
             is_shared: users > 1,
             users: AtomicUsize::new(users),
+            primitives: StdMutex::default(),
             stands: Mutex::default(),
         }
     }
@@ -47,6 +52,7 @@ impl<'a> Sessions<'a> {
             }
             self.ended(session, SessionEnd::Lost);
             *open = None;
+            self.primitives().clear();
         }
         while !self.client.is_draining() {
             match self.attempt(None).await {
@@ -107,6 +113,16 @@ impl<'a> Sessions<'a> {
         }
     }
 
+    /// A primitive, made anew with a new session only.
+    pub(super) fn primitive(&self, kind: PrimitiveKind) -> Arc<dyn Primitive> {
+        let mut primitives = self.primitives();
+        Arc::clone(primitives.entry(kind).or_insert_with(|| self.client.shared.primitive(kind)))
+    }
+
+    fn primitives(&self) -> MutexGuard<'_, BTreeMap<PrimitiveKind, Arc<dyn Primitive>>> {
+        self.primitives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether more than one program may use it.
     pub(super) fn are_shared(&self) -> bool {
         self.is_shared
@@ -143,6 +159,7 @@ impl<'a> Sessions<'a> {
         let is_it = open.as_ref().is_some_and(|one| one.lease() == session.lease());
         if is_it {
             *open = None;
+            self.primitives().clear();
         }
         is_it
     }

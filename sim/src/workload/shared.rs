@@ -167,12 +167,12 @@ impl Shared {
     }
 
     /// The primitive as the planted bug has it.
-    pub(super) fn primitive(&self, kind: PrimitiveKind) -> Box<dyn Primitive> {
+    pub(super) fn primitive(&self, kind: PrimitiveKind) -> Arc<dyn Primitive> {
         let wrong = match self.planted.map(|planted| planted.bug) {
             Some(Bug::Primitive(wrong)) => wrong(kind),
             Some(Bug::DoesNothing) => Some(idle()),
             _ => None,
         };
-        wrong.unwrap_or_else(|| Box::new(Library(kind)))
+        wrong.map_or_else(|| Arc::new(Library::from(kind)) as Arc<dyn Primitive>, Arc::from)
     }
 }
