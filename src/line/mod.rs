@@ -396,6 +396,9 @@ impl Contender {
                 self.delete_doubtful().await?;
             }
             self.presence = Presence::Absent;
+            for kv in keys(&response, 1) {
+                self.line.check(&kv.key)?;
+            }
             return Ok(None);
         }
     }

@@ -169,6 +169,8 @@ pub(crate) async fn a_foreign_key_among_readers_and_writers_is_reported(cx: Cx) 
             for lock in [rwlock(&cx, &session), fifo(&cx, &session)] {
                 let outcome = cx.soon("a reader's answer", lock.read()).await;
                 assert!(matches!(outcome, Err(Error::ForeignKey { .. })), "{outcome:?}");
+                let tried = cx.soon("a reader's answer", lock.try_read()).await;
+                assert!(matches!(tried, Err(Error::ForeignKey { .. })), "{tried:?}");
             }
         }
         cx.delete(key.as_bytes()).await;

@@ -16,6 +16,7 @@ mod exactly_once_tests;
 mod fencing;
 mod fifo;
 mod floor;
+mod foreign;
 mod isolation;
 mod items;
 mod lateness;
@@ -26,6 +27,7 @@ mod no_polling;
 mod no_residue;
 mod observe_order;
 mod order;
+mod pacing;
 mod plain;
 mod progress;
 mod recipe_deeds;
@@ -153,14 +155,17 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "true-errors",
         about: "every error that the library gives is true, and so is every loss that it tells of and every value",
         check: |evidence| {
-            let broken = [true_errors::check(evidence), renewals::check(evidence)];
+            let broken = [true_errors::check(evidence), foreign::check(evidence), renewals::check(evidence)];
             broken.into_iter().flatten().min_by_key(|breach| breach.step)
         },
     },
     Invariant {
         name: "no-polling",
-        about: "a client asks etcd only with a reason: it was told to, a watch told it news, or something came to nothing",
-        check: no_polling::check,
+        about: "a client asks etcd only with a reason: it was told to, a watch told it news, or something came to nothing, and then not in a rush",
+        check: |evidence| {
+            let broken = [no_polling::check(evidence), pacing::check(evidence)];
+            broken.into_iter().flatten().min_by_key(|breach| breach.step)
+        },
     },
     Invariant {
         name: "no-residue",

@@ -140,6 +140,16 @@ impl Script {
         self.record(Node::Client(client), What::Did { deed, end: DeedEnd::Done });
     }
 
+    /// Somebody puts a key by hand.
+    pub(super) fn puts_by_hand(&mut self, key: &str) {
+        self.revision += 1;
+        let (create_revision, mod_revision) = (self.revision, self.revision);
+        let kv =
+            KeyValue { key: key.into(), create_revision, mod_revision, version: 1, ..KeyValue::default() };
+        let event = Event { kind: EventKind::Put, kv, prev_kv: None };
+        self.commit(Request::Put(Put::new(key, "")), vec![event]);
+    }
+
     /// etcd commits the revocation of a lease that ran out, and with it the deletion of its keys.
     pub(super) fn runs_out(&mut self, lease: i64) {
         let request = Arc::new(Request::LeaseRevoke { id: lease });

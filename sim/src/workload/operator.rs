@@ -9,7 +9,7 @@ use tenure::kv::{DeleteRange, KeyValue, Put, Range, Request, Response, SortOrder
 use super::client::Client;
 use super::primitive::Held;
 use super::program::OperatorAct;
-use crate::history::{Deed, DeedEnd, Holding};
+use crate::history::{Deed, DeedEnd, Holding, Kind};
 
 /// How long an operator waits for etcd.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -46,7 +46,12 @@ pub(super) async fn interfere(client: &Client<'_>, holding: &Holding, held: &dyn
 
 /// By a lease that nobody renews: a put that is applied late finds it gone, and nothing is left.
 async fn put_foreign(client: &Client<'_>, holding: &Holding) {
-    let key = [holding.name.as_bytes(), FOREIGN].concat();
+    let side: &[u8] = match holding.kind {
+        Kind::Read => b"/write",
+        Kind::Write => b"/read",
+        Kind::Mutex | Kind::Leader | Kind::Permit => b"",
+    };
+    let key = [holding.name.as_bytes(), side, FOREIGN].concat();
     by_hand(client, holding, OperatorAct::PutForeign, None, async {
         let wanted = Request::LeaseGrant { id: 0, ttl_s: FOREIGN_TTL_S };
         let Some(Response::LeaseGrant { grant, .. }) = ask(client, wanted).await else { return };
