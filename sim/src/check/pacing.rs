@@ -1,5 +1,5 @@
 //! The second half of `no-polling`: a write whose answer was lost is made again after a pause that doubles, from a few
-//! milliseconds up to half a second (`src/session/steps.rs`), by the client's own clock. Who does not pause storms an etcd that is in
+//! milliseconds up to half a second (`src/session/steps.rs`), and so is a lease asked for (`SessionBuilder::open`), by the client's own clock. Who does not pause storms an etcd that is in
 //! trouble; who pauses longer is late when it is back.
 
 use std::collections::BTreeMap;
@@ -12,14 +12,16 @@ use super::{Breach, Evidence};
 use crate::history::What;
 use crate::node::Node;
 
-/// The first pause.
+/// The first pause of a transaction.
 const FIRST_NS: u64 = 5_000_000;
+/// The first pause of who opens a session.
+const FIRST_OF_A_LEASE_NS: u64 = 20_000_000;
 /// The longest.
 const LONGEST_NS: u64 = 500_000_000;
 /// What a timer may be late by.
 const SLACK_NS: u64 = 50_000_000;
 
-/// A transaction of which every try so far was lost.
+/// A write of which every try so far was lost.
 struct Lost {
     request: Arc<Request>,
     /// So many tries, in a row.
@@ -44,7 +46,9 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         let Node::Client(number) = step.node else { continue };
         let now = Moment { step: place, at_ns: step.at_ns };
         match &step.what {
-            What::Sent { call, request, .. } if is_write(request) => {
+            What::Sent { call, request, .. }
+                if is_write(request) || is_alone(evidence, number) && is_grant(request) =>
+            {
                 let client = clients.entry(number).or_default();
                 let again = client.lost.iter().position(|lost| lost.request == *request);
                 let (tries, went_on) = match again.map(|again| client.lost.swap_remove(again)) {
@@ -83,11 +87,12 @@ enum Pace {
 
 fn ill_timed(evidence: &Evidence<'_>, client: u32, lost: &Lost, now: Moment) -> Option<Pace> {
     let causes = evidence.causes();
-    let due_ns = FIRST_NS.saturating_mul(1 << (lost.tries - 1).min(20)).min(LONGEST_NS);
+    let first_ns = if is_grant(&lost.request) { FIRST_OF_A_LEASE_NS } else { FIRST_NS };
+    let due_ns = first_ns.saturating_mul(1 << (lost.tries - 1).min(20)).min(LONGEST_NS);
     if causes.at_most_ns(client, lost.ended.at_ns, now.at_ns) < due_ns {
         let passed_ms = (now.at_ns - lost.ended.at_ns) as f64 / 1e6;
         let detail = format!(
-            "c{client} makes a transaction again {passed_ms:.1} ms after its {}. try was lost, not after {} ms",
+            "c{client} makes a write again {passed_ms:.1} ms after its {}. try was lost, not after {} ms",
             lost.tries,
             due_ns / 1_000_000
         );
@@ -98,7 +103,7 @@ fn ill_timed(evidence: &Evidence<'_>, client: u32, lost: &Lost, now: Moment) -> 
         paused == client && from_ns <= overdue_ns && to_ns >= lost.ended.at_ns
     };
     (now.at_ns > overdue_ns && !evidence.pauses.iter().any(stood_still)).then(|| {
-        let detail = format!("c{client} makes a transaction again more than half a second after it was lost");
+        let detail = format!("c{client} makes a write again more than half a second after it was lost");
         Pace::Late(Breach { step: now.step, detail })
     })
 }
@@ -107,6 +112,15 @@ fn ill_timed(evidence: &Evidence<'_>, client: u32, lost: &Lost, now: Moment) -> 
 fn is_write(request: &Request) -> bool {
     let writes = |txn: &Txn| txn.success.iter().chain(&txn.failure).any(|op| !matches!(op, Op::Range(_)));
     matches!(request, Request::Txn(txn) if writes(txn))
+}
+
+fn is_grant(request: &Request) -> bool {
+    matches!(request, Request::LeaseGrant { .. })
+}
+
+/// Whether a client has one program alone: then only that asks for a lease.
+fn is_alone(evidence: &Evidence<'_>, client: u32) -> bool {
+    evidence.planned.lanes.iter().filter(|lane| lane.client == client).count() == 1
 }
 
 fn is_of_the_program(what: &What) -> bool {

@@ -4,14 +4,15 @@
 //! The library renews a third of the TTL after the last renewal was sent, tries again after half a second at most, and at the
 //! deadline ends the session (`src/session/keep_alive.rs`). All by the client's own clock, while it does not stand still.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tenure::kv::{Op, Request};
 
 use super::causes::{Attempt, AttemptEnd, Causes, Lease};
 use super::evidence::Moment;
-use super::{Breach, Evidence, TenureLife};
-use crate::history::{Deed, DeedEnd, Failure, SessionEnd};
+use super::{Breach, DeedLife, Evidence, TenureLife};
+use crate::history::{Deed, DeedEnd, Failure, SessionEnd, What};
+use crate::node::Node;
 
 /// What a timer may be late by, and what is done at the same instant may take.
 const SLACK_NS: u64 = 50_000_000;
@@ -37,10 +38,16 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         .filter_map(|(&(client, id), lease)| {
             let session = Session { evidence, causes, client, id, lease };
             let held = tenures.get(&(client, id)).map_or(&[][..], Vec::as_slice);
-            [session.late(), session.too_often(), session.over(held), session.stays()]
-                .into_iter()
-                .flatten()
-                .min_by_key(|b| b.step)
+            [
+                session.late(),
+                session.too_often(),
+                session.over(held),
+                session.stays(),
+                session.revoked_twice(),
+            ]
+            .into_iter()
+            .flatten()
+            .min_by_key(|b| b.step)
         })
         .min_by_key(|breach| breach.step)
 }
@@ -234,6 +241,40 @@ impl Session<'_, '_> {
             .min_by_key(|breach| breach.step)
     }
 
+    /// Two that revoke its lease at once, though its deadline has not passed: its owner gives it up once.
+    fn revoked_twice(&self) -> Option<Breach> {
+        let by_hand = |deed: &&DeedLife<'_>| matches!(deed.what, Deed::Operator { revokes: Some(lease), .. } if *lease == self.id);
+        if self.lease.revokes.len() < 2 || self.evidence.deeds.iter().any(|deed| by_hand(&deed)) {
+            return None;
+        }
+        let mut open: BTreeSet<u64> = BTreeSet::new();
+        let first = self.lease.revokes.first()?.step;
+        for (place, step) in self.evidence.history.steps.iter().enumerate().skip(first) {
+            match &step.what {
+                What::Sent { call, request, .. }
+                    if step.node == Node::Client(self.client)
+                        && matches!(**request, Request::LeaseRevoke { id } if id == self.id) =>
+                {
+                    let at = Moment { step: place, at_ns: step.at_ns };
+                    let is_over = self.lease.told_gone.is_some_and(|(told, _)| told.step <= place)
+                        || self.causes.deadline_may_have_passed(self.client, self.id, at);
+                    if is_over {
+                        return None;
+                    }
+                    if !open.is_empty() {
+                        return Some(self.breach(step.at_ns, "its lease is revoked twice at once"));
+                    }
+                    open.insert(*call);
+                }
+                What::Answered { call, .. } | What::GaveUp { call } => {
+                    open.remove(call);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// The end of the last in a row of tries without success to give back what it held, each no longer than this after the
     /// one before.
     fn last_try_to_give_back(&self, since: Moment, within_ns: u64) -> Moment {
@@ -373,6 +414,25 @@ mod tests {
         assert_eq!(why(&mut renewed(&[1_000, 1_000, 1_000])), None);
         assert!(why(&mut renewed(&[1_000, 700])).expect("early").contains("before a third"));
         assert!(why(&mut renewed(&[1_000, 1_200])).expect("late").contains("no renewal is sent"));
+    }
+
+    #[test]
+    fn a_lease_that_is_revoked_twice_at_once_is_found() {
+        let revoked = |answered: bool| {
+            let mut script = renewed(&[1_000]);
+            let how = SessionEnd::Closed;
+            script.record(Node::Client(0), What::SessionEnded { lease: 0x10, how });
+            for call in [300, 301] {
+                let request = Arc::new(Request::LeaseRevoke { id: 0x10 });
+                script.record(Node::Client(0), What::Sent { call, member: 0, request });
+                if answered {
+                    script.record(Node::Client(0), What::GaveUp { call });
+                }
+            }
+            why(&mut script)
+        };
+        assert_eq!(revoked(true), None);
+        assert!(revoked(false).expect("twice").contains("revoked twice at once"));
     }
 
     #[test]
