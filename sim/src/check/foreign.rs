@@ -12,6 +12,9 @@ use crate::history::What;
 use crate::node::Node;
 use crate::workload::operator::FOREIGN;
 
+/// What is done at once is done within this time.
+const AT_ONCE_NS: u64 = 1_000_000;
+
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     if evidence.foreign.is_empty() {
         return None;
@@ -28,7 +31,8 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
                 };
                 let mut asks =
                     evidence.asks.iter().filter(|ask| concerns(ask, *client, key, place)).peekable();
-                let ends_now = |ask: &Ask| ask.ended.is_some_and(|(ended, _)| ended.at_ns == step.at_ns);
+                let ends_now =
+                    |ask: &Ask| ask.ended.is_some_and(|(ended, _)| ended.at_ns <= step.at_ns + AT_ONCE_NS);
                 if asks.peek().is_some() && !asks.any(ends_now) {
                     let key = tenure::kv::Shown(key);
                     let detail =
@@ -102,6 +106,7 @@ mod tests {
     fn who_is_told_of_a_foreign_key_and_waits_on_is_found() {
         let told = |refused: bool| {
             let mut script = Script::new();
+            script.granted_lease(0, 0x10, 2);
             script.session(0, 0x10, 2_000);
             let foreign = KeyValue { key: b"a/write/by-hand".to_vec(), ..KeyValue::default() };
             script.puts_by_hand("a/write/by-hand");
