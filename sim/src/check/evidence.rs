@@ -16,6 +16,7 @@ use super::registers::Registers;
 use super::reigns::{Reigns, reigns};
 use super::robbed::{Robbed, robbed};
 use super::silent::Silent;
+use crate::fault::Fault;
 use crate::history::{Deed, DeedEnd, History, Holding, Kind, What};
 use crate::node::Node;
 use crate::workload::operator;
@@ -211,6 +212,10 @@ pub struct Evidence<'a> {
     pub pauses: Vec<(u32, u64, u64)>,
     /// When each member began to lead.
     pub leads: Vec<u64>,
+    /// By when each of them had its first entry committed, with which it gives every lease more time.
+    promoted: Vec<u64>,
+    /// How slow a disk was at worst.
+    slowest_disk_ns: u64,
     /// The leases that etcd took from their owners.
     pub robbed: BTreeMap<i64, Robbed>,
     /// When the calm began.
@@ -253,6 +258,8 @@ impl<'a> Evidence<'a> {
             plain: Plain::default(),
             pauses: Vec::new(),
             leads: Vec::new(),
+            promoted: Vec::new(),
+            slowest_disk_ns: 0,
             robbed: BTreeMap::new(),
             calm: None,
             outside: BTreeSet::new(),
@@ -285,7 +292,14 @@ impl<'a> Evidence<'a> {
         self.lateness.step(now.at_ns, what);
         match what {
             What::Calm => self.calm = Some(now),
-            What::Leads { .. } => self.leads.push(now.at_ns),
+            What::FaultBegins { fault: Fault::SlowCommit { max_ms, .. }, .. } => {
+                self.slowest_disk_ns = self.slowest_disk_ns.max(max_ms * 1_000_000);
+            }
+            What::Leads { .. } => {
+                self.leads.push(now.at_ns);
+                // Its own disk, and then that of who confirms.
+                self.promoted.push(now.at_ns + 2 * self.slowest_disk_ns);
+            }
             What::Committed { call, request, events, .. } => {
                 self.committed(now, *call, request, events);
             }
@@ -504,7 +518,7 @@ impl<'a> Evidence<'a> {
         let within = self.grace_ns(session);
         // Each change of leader before the deadline moves it.
         Some(
-            self.leads.iter().fold(base + within, |by, &led| {
+            self.promoted.iter().fold(base + within, |by, &led| {
                 if led >= base && led <= by { by.max(led + within) } else { by }
             }),
         )
