@@ -453,11 +453,26 @@ impl Judge<'_, '_> {
         let passed_ns = self.causes.at_most_ns(asked.client, asked.began.at_ns, asked.ended.at_ns);
         unless(passed_ns >= tries_ns, || {
             format!("it was given up after {:.3} s of {:.3} s", seconds(passed_ns), seconds(tries_ns))
+        })?;
+        self.within(tries_ns + LAST_PAUSE_NS, asked)
+    }
+
+    /// It was given up when its time was over, if its process did not stand still.
+    fn within(self, limit_ns: u64, asked: Asked) -> Verdict {
+        let (began_ns, ended_ns) = (asked.began.at_ns, asked.ended.at_ns);
+        let stood_still = |&(client, from_ns, to_ns): &(u32, u64, u64)| {
+            client == asked.client && from_ns <= ended_ns && to_ns >= began_ns
+        };
+        let limit_ns = limit_ns + self.causes.drift_of(limit_ns) + LATE_NS;
+        unless(ended_ns - began_ns <= limit_ns || self.evidence.pauses.iter().any(stood_still), || {
+            format!("it was given up after {:.3} s, too late", seconds(ended_ns - began_ns))
         })
     }
 
     fn not_closed(self, asked: Asked) -> Verdict {
-        self.for_its_ttl(asked)
+        self.for_its_ttl(asked)?;
+        let session = asked.lease.and_then(|lease| self.evidence.sessions.get(&lease));
+        session.map_or(Ok(()), |session| self.within(session.ttl_ns, asked))
     }
 
     /// It was tried for as long as the session's TTL.
@@ -525,6 +540,9 @@ fn says_stale_token(message: &str) -> bool {
 
 /// How long the library pauses at most between two tries, and so may give up before its time.
 const LAST_PAUSE_NS: u64 = 500_000_000;
+
+/// What a timer may be late by.
+const LATE_NS: u64 = 50_000_000;
 
 /// A write of which the answer was lost.
 fn is_lost_write(call: &FailedCall<'_>, began: usize) -> bool {
