@@ -189,6 +189,9 @@ impl World {
         if self.store.revision() != after.store.revision() {
             touches.writes |= STORE | MONITOR;
         }
+        if self.monitor.recorded() != after.monitor.recorded() {
+            touches.writes |= MONITOR;
+        }
         if self.leases != after.leases {
             touches.writes |= LEASES;
         }

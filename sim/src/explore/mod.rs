@@ -28,6 +28,8 @@ mod monitor;
 mod planted;
 mod program;
 mod random;
+mod recipes;
+mod record;
 mod reduce;
 mod run;
 mod search;

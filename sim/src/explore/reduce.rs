@@ -27,10 +27,11 @@ impl World {
     /// Whether nothing that others do has to do with the steps of this process.
     pub(super) fn is_alone(&self, number: u8, roles: &[Role]) -> bool {
         let process = &self.processes[number as usize];
-        let begins_to_observe = roles[number as usize].does == Does::Observe && process.at.info.waits_to_go;
+        let does = roles[number as usize].does;
+        let begins = (does == Does::Observe || does.is_of_recipe()) && process.at.info.waits_to_go;
         process.life == Life::Runs
             && !process.lapsed
-            && !begins_to_observe
+            && !begins
             && process.at.info.believes.is_empty()
             && process.calls.iter().all(|call| call.answer.is_some())
             && process.watches.iter().all(|watch| {

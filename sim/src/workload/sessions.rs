@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::lock::Mutex;
 use tenure::{Error, Session};
 
+use super::actor::Actor;
 use super::client::Client;
 use crate::history::{Deed, DeedEnd, SessionEnd, What};
 use crate::plan::LanePlan;

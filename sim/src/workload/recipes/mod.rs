@@ -7,8 +7,10 @@ mod lane;
 pub mod program;
 mod queue;
 mod stm;
+mod turn;
 
 pub(super) use lane::RecipeLane;
+pub(crate) use turn::{Recipes, Turn};
 pub use stm::{account, balance, changed};
 
 /// What a consumer writes together with its acknowledgement has this name, and the item's behind it.
