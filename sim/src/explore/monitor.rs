@@ -9,7 +9,7 @@ use super::bounds::{CONTENDED, Does, Role};
 use super::record::Record;
 use super::search::LONGEST;
 use super::step::Explored;
-use super::world::{Life, Process, World};
+use super::world::{Lease, Life, Process, World};
 use crate::history::{DeedEnd, Holding, Kind, RecipeDeed, SeenLeader, What};
 use crate::node::Node;
 use crate::store::Store;
@@ -353,12 +353,19 @@ impl World {
         broken("progress", format!("c{number} waits for ever: nothing is under way any more"))
     }
 
-    /// A key that nobody holds by, and that is of a lease. A fence is no residue while its session stays open.
+    /// A key that nobody holds by or waits with, and that is of a lease. A fence is no residue while its session stays open.
     fn left_over(&self) -> Option<Broken> {
         let running = self.processes.iter().filter(|process| process.life == Life::Runs);
         let kept: Vec<i64> =
             running.flat_map(|process| &process.at.info.believes).map(|holding| holding.token).collect();
-        let is_lasting = |kv: &KeyValue| kv.lease == 0 || kv.key.contains(&0);
+        let waits = |lease: &Lease| {
+            let keeper = &self.processes[usize::from(lease.keeper)];
+            keeper.life == Life::Runs && self.waits_for_others(keeper, lease.keeper.into())
+        };
+        let is_lasting = |kv: &KeyValue| {
+            let lease = self.leases.iter().find(|lease| lease.id == kv.lease);
+            kv.lease == 0 || kv.key.contains(&0) || lease.is_some_and(waits)
+        };
         let left = self.store.keys().find(|kv| !is_lasting(kv) && !kept.contains(&kv.create_revision))?;
         broken("no-residue", format!("the key {} is left at the end", Shown(&left.key)))
     }

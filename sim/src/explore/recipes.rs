@@ -27,9 +27,6 @@ pub(super) async fn perform(process: &Process, session: &Session) {
     let (client, role) = (process.start.client, &process.start.role);
     let mut recipes = Recipes::default();
     for round in 0..role.rounds {
-        if round > 0 {
-            settles(process, session, &recipes, round);
-        }
         let Some(operation) = operation(role, client, round) else { return };
         if begins_at_any_time(role.does) {
             process.env.go().await;
@@ -41,6 +38,7 @@ pub(super) async fn perform(process: &Process, session: &Session) {
         if !session.is_alive() {
             return;
         }
+        settles(process, session, &recipes, round);
     }
 }
 
@@ -50,7 +48,7 @@ fn begins_at_any_time(does: Does) -> bool {
     !matches!(does, Does::Enqueue | Does::Hold | Does::HoldForGood)
 }
 
-/// Between two rounds, what a process does next hangs on what its session and its recipes remember, and on nothing else.
+/// After a round, what a process does next hangs on what its session and its recipes remember, and on nothing else.
 fn settles(process: &Process, session: &Session, recipes: &Recipes, round: u32) {
     let mut bytes = Bytes::default();
     (process.start.client, round).hash(&mut bytes);

@@ -1,6 +1,7 @@
 //! What is remembered of what was done with recipes: their part of the history, for the same checkers that judge the seeds'. It is
 //! kept whole, since what they say of a step hangs on what went before, so two states are the same only if it is.
 
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::world::writes;
 use crate::check::{self, INVARIANTS};
 use crate::history::{Deed, History, RecipeDeed, What};
 use crate::node::Node;
+use crate::planted::is_receipt;
 
 /// What is judged by the record; all else is watched.
 const JUDGED: [&str; 5] = ["exactly-once", "isolation", "applied", "barrier", "double-barrier"];
@@ -20,14 +22,16 @@ const JUDGED: [&str; 5] = ["exactly-once", "isolation", "applied", "barrier", "d
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
     last: Option<Arc<Entry>>,
+    /// The hash of all steps up to the last write.
+    written: u128,
+    /// The hash of what each process did since.
+    since: BTreeMap<Node, u128>,
 }
 
 #[derive(Debug)]
 struct Entry {
     node: Node,
     what: What,
-    /// Of all steps up to here.
-    digest: u128,
     before: Option<Arc<Entry>>,
 }
 
@@ -37,37 +41,50 @@ pub(super) fn judged(invariants: &[String]) -> Vec<String> {
 }
 
 impl Record {
-    /// The hash of all of it.
+    /// The hash of all of it. What processes do between two writes has no order but each process's own: no checker asks for one.
     pub(super) fn digest(&self) -> u128 {
-        self.last.as_ref().map_or(0, |last| last.digest)
+        let mut bytes = Bytes::default();
+        (self.written, &self.since).hash(&mut bytes);
+        bytes.digest()
     }
 
-    /// Takes in a step, if it is of the part that is kept: what was asked and told, and what was written by whose request.
+    /// Takes in a step, if it is of the part that is kept: what was asked and told, and what was written by whose request. Of what
+    /// recipes write, receipts are for themselves alone.
     pub(super) fn note(&mut self, node: Node, what: &What) {
         let mut bytes = Bytes::default();
-        self.digest().hash(&mut bytes);
-        node.hash(&mut bytes);
         match what {
             // Requests are numbered in another way whenever somebody reads. Those that write are told apart by what they are.
-            What::Sent { request, .. } if writes(request) => request.hash(&mut bytes),
-            What::Committed { revision, call, request, events } if !events.is_empty() => {
-                (revision, call.and_then(|call| self.sent_before(call)), request).hash(&mut bytes);
+            What::Sent { request, .. } if writes(request) => {
+                (self.since.get(&node), request).hash(&mut bytes);
+                self.since.insert(node, bytes.digest());
             }
-            What::SessionOpened { .. } | What::Does { .. } | What::Did { .. } => what.hash(&mut bytes),
+            What::SessionOpened { .. } | What::Does { .. } | What::Did { .. } => {
+                (self.since.get(&node), what).hash(&mut bytes);
+                self.since.insert(node, bytes.digest());
+            }
+            What::Committed { revision, call, events, .. }
+                if events.iter().any(|event| !is_receipt(&event.kv.key)) =>
+            {
+                let asked = call.and_then(|call| self.asked(call));
+                (self.digest(), revision, asked, events).hash(&mut bytes);
+                self.written = bytes.digest();
+                self.since.clear();
+            }
             _ => return,
         }
-        let entry =
-            Entry { node, what: what.clone(), digest: bytes.digest(), before: self.last.take() };
-        self.last = Some(Arc::new(entry));
+        self.last = Some(Arc::new(Entry { node, what: what.clone(), before: self.last.take() }));
     }
 
     fn newest_first(&self) -> impl Iterator<Item = &Entry> {
         std::iter::successors(self.last.as_deref(), |entry| entry.before.as_deref())
     }
 
-    /// How many steps were kept since a request was sent.
-    fn sent_before(&self, number: u64) -> Option<usize> {
-        self.newest_first().position(|entry| matches!(entry.what, What::Sent { call, .. } if call == number))
+    /// Who sent a request, and how many steps of that process were kept since.
+    fn asked(&self, number: u64) -> Option<(Node, usize)> {
+        let sent = |entry: &&Entry| matches!(entry.what, What::Sent { call, .. } if call == number);
+        let node = self.newest_first().find(sent)?.node;
+        let since = self.newest_first().filter(|entry| entry.node == node).position(|entry| sent(&entry))?;
+        Some((node, since))
     }
 
     fn history(&self) -> History {

@@ -7,6 +7,10 @@
 //! silent (what is told to a watch that has something to tell comes later in any case), none of its earlier requests may still
 //! be applied, and none of the steps ends a belief: the moment at which a belief ends is seen by the next grant. That a grant is taken to
 //! be earlier than in another order hides nothing: the belief lasts as long as before, and more.
+//!
+//! With recipes, others see nothing of when an answer comes, but those who judge do. That what was asked for is told earlier than in
+//! another order hides nothing from them either: whatever is told must have been so by then, which is the harder the earlier that is.
+//! That something is asked for early would hide something, so that a process which has yet to begin is never alone.
 
 use super::bounds::{Does, Role};
 use super::world::{Choice, Life, Stands, World};
