@@ -309,6 +309,19 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("rwlock-2r2w-fifo-crash", include_str!("../../scenarios/explore/rwlock-2r2w-fifo-crash.toml")),
     ("mutex-3x2-crash", include_str!("../../scenarios/explore/mutex-3x2-crash.toml")),
     ("election-3-observer-crash", include_str!("../../scenarios/explore/election-3-observer-crash.toml")),
+    ("barrier-again", include_str!("../../scenarios/explore/barrier-again.toml")),
+    ("stm-2x2", include_str!("../../scenarios/explore/stm-2x2.toml")),
+    ("stm-audit", include_str!("../../scenarios/explore/stm-audit.toml")),
+    ("priority-queue-lost", include_str!("../../scenarios/explore/priority-queue-lost.toml")),
+    ("stm-2-lost-late", include_str!("../../scenarios/explore/stm-2-lost-late.toml")),
+    ("double-barrier-2-crash", include_str!("../../scenarios/explore/double-barrier-2-crash.toml")),
+    ("counter-2-lost-late", include_str!("../../scenarios/explore/counter-2-lost-late.toml")),
+    ("double-barrier-late", include_str!("../../scenarios/explore/double-barrier-late.toml")),
+    ("queue-2-lost", include_str!("../../scenarios/explore/queue-2-lost.toml")),
+    ("queue-2-crash", include_str!("../../scenarios/explore/queue-2-crash.toml")),
+    ("queue-1-lost-late", include_str!("../../scenarios/explore/queue-1-lost-late.toml")),
+    ("queue-2-given-back", include_str!("../../scenarios/explore/queue-2-given-back.toml")),
+    ("barrier-released", include_str!("../../scenarios/explore/barrier-released.toml")),
 ];
 
 /// Reads every built-in space.

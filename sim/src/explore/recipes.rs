@@ -32,7 +32,8 @@ pub(super) async fn perform(process: &Process, session: &Session) {
             process.env.go().await;
         }
         let number = u64::from(client) * 100 + u64::from(round);
-        let one = One { env: &process.env, keeps: role.ending == Ending::Keep, number, deeds: AtomicU64::new(0) };
+        let one =
+            One { env: &process.env, keeps: role.ending == Ending::Keep, number, deeds: AtomicU64::new(0) };
         let turn = Turn { client: &one, operation: &operation, place: (0, round) };
         recipes.carry_out(&turn, session).await;
         if !session.is_alive() {
@@ -132,11 +133,7 @@ impl Actor for One<'_> {
         }
     }
 
-    async fn patiently<T: Send>(
-        &self,
-        _: Patience,
-        waiting: impl Future<Output = T> + Send,
-    ) -> Option<T> {
+    async fn patiently<T: Send>(&self, _: Patience, waiting: impl Future<Output = T> + Send) -> Option<T> {
         let mut waiting = std::pin::pin!(waiting.fuse());
         let mut cancelled = std::pin::pin!(self.env.cancelled().fuse());
         select_biased! {

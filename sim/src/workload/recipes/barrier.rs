@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tenure::{Barrier, BarrierHold, DoubleBarrier, Entered, Session};
 
-use super::turn::Turn;
 use super::program::{HoldEnding, RecipeKind};
+use super::turn::Turn;
 use crate::history::{DeedEnd, RecipeDeed, RecipeEnd};
 use crate::workload::actor::Actor;
 use crate::workload::lane::{limit, wait};
@@ -82,7 +82,12 @@ async fn enter<A: Actor>(
     turn.client.patiently(patience, turn.does(session, what, entering, entered)).await.flatten()
 }
 
-async fn leave<A: Actor>(turn: &Turn<'_, A>, session: &Session, (entered, count): (Entered, u32), patience: Patience) {
+async fn leave<A: Actor>(
+    turn: &Turn<'_, A>,
+    session: &Session,
+    (entered, count): (Entered, u32),
+    patience: Patience,
+) {
     let what = RecipeDeed::Leave { count, round: entered.round(), limit_ms: limit(wait(patience)) };
     let leaving = async {
         match patience {

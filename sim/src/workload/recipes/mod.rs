@@ -10,8 +10,8 @@ mod stm;
 mod turn;
 
 pub(super) use lane::RecipeLane;
-pub(crate) use turn::{Recipes, Turn};
 pub use stm::{account, balance, changed};
+pub(crate) use turn::{Recipes, Turn};
 
 /// What a consumer writes together with its acknowledgement has this name, and the item's behind it.
 pub const WORKED: &str = "worked/";

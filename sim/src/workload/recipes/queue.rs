@@ -9,8 +9,8 @@ use tenure::{Claim, Error, PriorityQueue, Queue, Session};
 
 use super::WORKED;
 use super::handles::Handles;
-use super::turn::Turn;
 use super::program::{ClaimEnding, RecipeKind};
+use super::turn::Turn;
 use crate::history::{DeedEnd, RecipeDeed, RecipeEnd};
 use crate::workload::actor::Actor;
 use crate::workload::lane::{limit, wait};

@@ -8,10 +8,10 @@ use tenure::{Committed, Counter, Error, Session, Stm, StmError, Transaction};
 
 use super::MADE;
 use super::handles::Handles;
-use super::turn::Turn;
 use super::program::{ACCOUNTS, HowRun, RecipeKind};
-use crate::workload::actor::Actor;
+use super::turn::Turn;
 use crate::history::{Came, DeedEnd, RecipeDeed, RecipeEnd, TransactionRead, TransactionRun};
+use crate::workload::actor::Actor;
 
 /// No account may have less: who would take more gives up.
 const LEAST: i64 = -40;
@@ -144,7 +144,12 @@ impl Transfer {
         told(turn, session, what, how, (&runs, running)).await;
     }
 
-    async fn run<A: Actor>(&self, turn: &Turn<'_, A>, run: &Run<'_>, pause_ms: u64) -> Result<(), StmError<TooLittle>> {
+    async fn run<A: Actor>(
+        &self,
+        turn: &Turn<'_, A>,
+        run: &Run<'_>,
+        pause_ms: u64,
+    ) -> Result<(), StmError<TooLittle>> {
         let from = run.read(&self.from).await?;
         turn.client.sleep_ms(pause_ms).await;
         let to = run.read(&self.to).await?;
