@@ -284,8 +284,10 @@ fn with_recipes_all_agree_with_a_search_that_only_tells_states_apart() {
             of_recipes(
                 "double barrier",
                 &["double-barrier"],
-                vec![Role { members: 1, ending: Ending::Drop, ..role(Does::Enter) }; 2],
-                Bounds::default(),
+                [Ending::Release, Ending::Drop]
+                    .map(|ending| Role { members: 1, ending, after: After::Stay, ..role(Does::Enter) })
+                    .into(),
+                lost,
             ),
             "late-client",
         ),

@@ -406,6 +406,9 @@ impl Space {
         if role.proclaims > 0 && role.does.kind() != Some(crate::history::Kind::Leader) {
             return wrong(&field("proclaims"), "only for who campaigns or resumes");
         }
+        if !(1..=8).contains(&role.members) {
+            return wrong(&field("members"), format!("{}; 1 to 8 are allowed", role.members));
+        }
         let from = match role.does {
             Does::Resume => Does::Campaign,
             Does::Relock => Does::Lock,
@@ -433,6 +436,7 @@ mod tests {
             ("\"fifo\"", "\"luck\"", "2:15: invariants.0: none is called"),
             ("rounds = 1", "rounds = 0", "9:1: process.1.rounds: 0; 1 to 9 are allowed"),
             ("rounds = 1", "count = 9", "4:3: process: 10 processes"),
+            ("rounds = 1", "members = 0", "9:1: process.1.members: 0; 1 to 8 are allowed"),
             ("\"lock\"", "\"lock\"\nproclaims = 1", "6:1: process.0.proclaims: only for"),
             ("\"campaign\"", "\"resume\"", "8:1: process.1.does: who does resume"),
             ("\"campaign\"", "\"sleep\"", "8:8: unknown variant"),
