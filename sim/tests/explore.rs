@@ -44,6 +44,15 @@ fn small_bounds_are_exhausted_and_nothing_breaks() {
         "session-opening",
         "election-1-observer-lost",
         "election-1-observer-lag",
+        "barrier-again",
+        "stm-2x2",
+        "stm-audit",
+        "priority-queue-lost",
+        "stm-2-lost-late",
+        "double-barrier-2-crash",
+        "counter-2-lost-late",
+        "double-barrier-late",
+        "queue-2-lost",
     ] {
         let outcome = explored(name, Reduction::Full, false);
         assert!(outcome.exhausted, "{name}");

@@ -10,6 +10,7 @@ use tenure_sim::explore::{
     After, Bounds, Does, Ending, Outcome, Policy, Reduction, Role, SearchOptions, Space, find, search,
 };
 use tenure_sim::planted::{self, Planted};
+use tenure_sim::workload::recipes::program::Level;
 
 /// Spaces that are drawn from these are small enough for a search that leaves out nothing.
 const SMALL: [u64; 6] = [23, 29, 34, 39, 42, 52];
@@ -56,6 +57,9 @@ fn role(does: Does) -> Role {
         ending: Ending::Release,
         guarded_txn: false,
         proclaims: 0,
+        ranked: false,
+        members: 2,
+        isolation: Level::SerializableSnapshot,
         after: After::Close,
         opens: false,
         may_crash: true,
@@ -210,5 +214,85 @@ fn ends_are_the_same_whatever_is_forgotten_of_the_way_there() {
         }
         let (ends, _) = compare(&space, None, (Reduction::States, true)).expect("all agree");
         assert!(ends > 1, "{name}: {ends}");
+    }
+}
+
+/// A space of these roles, with what goes wrong in it.
+fn of_recipes(name: &str, invariants: &[&str], processes: Vec<Role>, bounds: Bounds) -> Space {
+    let invariants = invariants.iter().chain(&["progress", "no-residue"]);
+    Space {
+        name: name.to_owned(),
+        about: String::new(),
+        invariants: invariants.map(|name| (*name).to_owned()).collect(),
+        breaks: None,
+        processes,
+        bounds,
+    }
+}
+
+/// Without a bug, and with one that shows.
+fn compare_recipes(space: &Space, bug: &str, judge: (Reduction, bool)) {
+    let (ends, broken) = compare(space, None, judge).unwrap_or_else(|why| panic!("{why}"));
+    assert!(ends > 0 && broken.is_empty(), "{}: {ends} ends, {broken:?}", space.name);
+    let (_, broken) = compare(space, planted::find(bug), judge).unwrap_or_else(|why| panic!("{bug}: {why}"));
+    assert!(!broken.is_empty(), "{bug} does not show in {}", space.name);
+}
+
+#[test]
+fn with_recipes_all_agree_with_a_search_that_leaves_out_nothing() {
+    let waits = of_recipes(
+        "barrier",
+        &["barrier"],
+        [Does::Hold, Does::Pass].map(role).into(),
+        Bounds { lags: 1, ..Bounds::default() },
+    );
+    compare_recipes(&waits, "stale-look", (Reduction::Plain, false));
+    let stays = Role { after: After::Stay, ..role(Does::Transfer) };
+    let transfers =
+        of_recipes("stm", &["isolation", "applied"], vec![stays.clone(), stays], Bounds::default());
+    let (ends, broken) = compare(&transfers, None, (Reduction::Plain, false)).expect("all agree");
+    assert!(ends == 4 && broken.is_empty(), "{ends} ends, {broken:?}");
+}
+
+/// Some remember things from one round to the next, or what they have begun goes on when they do not wait for it any more.
+#[test]
+fn with_recipes_all_agree_with_a_search_that_only_tells_states_apart() {
+    let twice = |does| Role { rounds: 2, ..role(does) };
+    let lost = Bounds { lost_answers: 1, ..Bounds::default() };
+    let spaces = [
+        (
+            of_recipes(
+                "queue, given up",
+                &["exactly-once"],
+                vec![role(Does::Enqueue), twice(Does::Dequeue)],
+                Bounds { cancels: 1, lost_answers: 1, ..Bounds::default() },
+            ),
+            "without-receipts",
+        ),
+        (
+            of_recipes(
+                "queue, in order",
+                &["exactly-once"],
+                vec![twice(Does::Enqueue), role(Does::Claim)],
+                Bounds { crashes: 1, ..Bounds::default() },
+            ),
+            "newest-first",
+        ),
+        (of_recipes("counter", &["applied"], vec![twice(Does::Add), role(Does::Add)], lost), "made-again"),
+        (of_recipes("stm", &["applied"], vec![role(Does::Transfer); 2], lost), "made-again"),
+        (
+            of_recipes(
+                "double barrier",
+                &["double-barrier"],
+                [Ending::Release, Ending::Drop]
+                    .map(|ending| Role { members: 1, ending, after: After::Stay, ..role(Does::Enter) })
+                    .into(),
+                lost,
+            ),
+            "late-client",
+        ),
+    ];
+    for (space, bug) in spaces {
+        compare_recipes(&space, bug, (Reduction::States, true));
     }
 }

@@ -151,6 +151,17 @@ impl Counter {
         Ok(self.read().await?.number)
     }
 
+    /// As [`Session::hash_state`], of what the counter itself remembers.
+    #[doc(hidden)]
+    pub fn hash_state(&self, into: &mut dyn std::hash::Hasher) {
+        // Every field, so that a new one is thought of here.
+        let Self { session: _, name: _, bounds: _, seen } = self;
+        let seen = *seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Seen { number, revision } = seen.unwrap_or(Seen { number: 0, revision: -1 });
+        into.write_i64(number);
+        into.write_i64(revision);
+    }
+
     async fn read(&self) -> Result<Seen, Error> {
         let read = self.session.range(Range::key(self.name())).await?;
         let seen = self.seen_in(read.kvs.first())?;

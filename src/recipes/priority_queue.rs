@@ -89,6 +89,19 @@ impl PriorityQueue {
         };
         Finishing::new(place.session.backend(), adding).await
     }
+
+    /// As [`Session::hash_state`], of what the queue itself remembers; false if that is not known, while something is under way.
+    #[doc(hidden)]
+    pub fn hash_state(&self, into: &mut dyn std::hash::Hasher) -> bool {
+        // Every field, so that a new one is thought of here.
+        let Self { items, ends } = self;
+        for (priority, End { as_of, next }) in &*ends.lock().unwrap_or_else(PoisonError::into_inner) {
+            into.write_u16(*priority);
+            into.write_i64(*as_of);
+            into.write_u64(*next);
+        }
+        items.hash_state(into)
+    }
 }
 
 consumer!(PriorityQueue, "the item of the lowest priority number that nobody has claimed");

@@ -67,6 +67,13 @@ impl Queue {
         let (session, name) = (place.session.clone(), place.name.clone());
         Finishing::new(place.session.backend(), async move { add(&session, &name, &items).await }).await
     }
+
+    /// As [`Session::hash_state`], of what the queue itself remembers; false if that is not known, while something is under way.
+    #[doc(hidden)]
+    pub fn hash_state(&self, into: &mut dyn std::hash::Hasher) -> bool {
+        let Self { items } = self;
+        items.hash_state(into)
+    }
 }
 
 consumer!(Queue, "the oldest item that nobody has claimed");

@@ -79,6 +79,20 @@ impl Items {
         &self.place
     }
 
+    /// Takes in what the handle remembers; false while one looks, or what was begun to be taken is under way.
+    pub(crate) fn hash_state(&self, into: &mut dyn std::hash::Hasher) -> bool {
+        // Every field, so that a new one is thought of here.
+        let Self { place: _, turn } = self;
+        let Some(turn) = turn.try_lock() else { return false };
+        let Turn { taking, taken } = &*turn;
+        into.write_usize(taken.len());
+        for item in taken {
+            into.write_usize(item.len());
+            into.write(item);
+        }
+        taking.is_none()
+    }
+
     /// Takes up to `max` of the first items, for good. None only if it does not wait.
     pub(crate) async fn dequeue(&self, max: usize, waits: bool) -> Result<Vec<Vec<u8>>, Error> {
         let mut turn = self.turn.lock().await;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check;
 use crate::scenario::{BadInput, from_toml, wrong_at};
+use crate::workload::recipes::program::Level;
 
 /// A space of runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ pub struct Role {
     pub count: u32,
     /// What they do.
     pub does: Does,
-    /// The lock or election that they do it with.
+    /// The lock, election or recipe that they do it with.
     #[serde(default = "default_name")]
     pub name: String,
     /// How often.
@@ -48,7 +49,7 @@ pub struct Role {
     /// How a read-write lock is shared.
     #[serde(default)]
     pub policy: Policy,
-    /// How a holder gives back.
+    /// How a holder gives back, and a member of a double barrier leaves.
     #[serde(default)]
     pub ending: Ending,
     /// Whether a holder makes a transaction that is to commit only while it holds.
@@ -57,6 +58,15 @@ pub struct Role {
     /// How many values a leader says after its first.
     #[serde(default)]
     pub proclaims: u32,
+    /// Whether a queue has priorities. Then each item of a producer is to be taken before those that it enqueued earlier.
+    #[serde(default)]
+    pub ranked: bool,
+    /// For how many members a double barrier is.
+    #[serde(default = "two")]
+    pub members: u32,
+    /// At which level of isolation a transaction is run.
+    #[serde(default = "strictest")]
+    pub isolation: Level,
     /// What becomes of its session when it has done all.
     #[serde(default)]
     pub after: After,
@@ -75,7 +85,15 @@ fn one() -> u32 {
     1
 }
 
-/// The lock or election that a process contends for, unless it is told another.
+fn two() -> u32 {
+    2
+}
+
+fn strictest() -> Level {
+    Level::SerializableSnapshot
+}
+
+/// The lock, election or recipe that a process uses, unless it is told another.
 pub(super) const CONTENDED: &str = "l";
 
 fn default_name() -> String {
@@ -108,6 +126,28 @@ pub enum Does {
     Relock,
     /// `Election::observer`
     Observe,
+    /// `Queue::enqueue`
+    Enqueue,
+    /// `Queue::dequeue`
+    Dequeue,
+    /// `Queue::claim`, and `Claim::ack`; with `guarded_txn`, `Claim::ack_with`. Who drops gives the item back.
+    Claim,
+    /// `Barrier::hold`
+    Hold,
+    /// `Barrier::hold_for_good`
+    HoldForGood,
+    /// `Barrier::release`
+    ReleaseBarrier,
+    /// `Barrier::wait`
+    Pass,
+    /// `DoubleBarrier::enter`, and `Entered::leave`
+    Enter,
+    /// `Stm::run`: an amount is moved between the two accounts of a bank, by some one way and by others the other.
+    Transfer,
+    /// `Stm::run`: all accounts of a bank are read.
+    Audit,
+    /// `Counter::add`
+    Add,
 }
 
 /// As `tenure::Policy`.
@@ -122,6 +162,11 @@ pub enum Policy {
 }
 
 impl Does {
+    /// Whether it uses a recipe, and contends for no tenure.
+    pub(super) fn is_of_recipe(self) -> bool {
+        self.kind().is_none()
+    }
+
     /// Whether it begins when the first process has crashed, with that one's session.
     pub(super) fn takes_over(self) -> bool {
         matches!(self, Self::Resume | Self::Relock)
@@ -264,6 +309,19 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("rwlock-2r2w-fifo-crash", include_str!("../../scenarios/explore/rwlock-2r2w-fifo-crash.toml")),
     ("mutex-3x2-crash", include_str!("../../scenarios/explore/mutex-3x2-crash.toml")),
     ("election-3-observer-crash", include_str!("../../scenarios/explore/election-3-observer-crash.toml")),
+    ("barrier-again", include_str!("../../scenarios/explore/barrier-again.toml")),
+    ("stm-2x2", include_str!("../../scenarios/explore/stm-2x2.toml")),
+    ("stm-audit", include_str!("../../scenarios/explore/stm-audit.toml")),
+    ("priority-queue-lost", include_str!("../../scenarios/explore/priority-queue-lost.toml")),
+    ("stm-2-lost-late", include_str!("../../scenarios/explore/stm-2-lost-late.toml")),
+    ("double-barrier-2-crash", include_str!("../../scenarios/explore/double-barrier-2-crash.toml")),
+    ("counter-2-lost-late", include_str!("../../scenarios/explore/counter-2-lost-late.toml")),
+    ("double-barrier-late", include_str!("../../scenarios/explore/double-barrier-late.toml")),
+    ("queue-2-lost", include_str!("../../scenarios/explore/queue-2-lost.toml")),
+    ("queue-2-crash", include_str!("../../scenarios/explore/queue-2-crash.toml")),
+    ("queue-1-lost-late", include_str!("../../scenarios/explore/queue-1-lost-late.toml")),
+    ("queue-2-given-back", include_str!("../../scenarios/explore/queue-2-given-back.toml")),
+    ("barrier-released", include_str!("../../scenarios/explore/barrier-released.toml")),
 ];
 
 /// Reads every built-in space.
@@ -345,8 +403,11 @@ impl Space {
         if !(1..=9).contains(&role.rounds) {
             return wrong(&field("rounds"), format!("{}; 1 to 9 are allowed", role.rounds));
         }
-        if role.proclaims > 0 && role.does.kind() != crate::history::Kind::Leader {
+        if role.proclaims > 0 && role.does.kind() != Some(crate::history::Kind::Leader) {
             return wrong(&field("proclaims"), "only for who campaigns or resumes");
+        }
+        if !(1..=8).contains(&role.members) {
+            return wrong(&field("members"), format!("{}; 1 to 8 are allowed", role.members));
         }
         let from = match role.does {
             Does::Resume => Does::Campaign,
@@ -375,6 +436,7 @@ mod tests {
             ("\"fifo\"", "\"luck\"", "2:15: invariants.0: none is called"),
             ("rounds = 1", "rounds = 0", "9:1: process.1.rounds: 0; 1 to 9 are allowed"),
             ("rounds = 1", "count = 9", "4:3: process: 10 processes"),
+            ("rounds = 1", "members = 0", "9:1: process.1.members: 0; 1 to 8 are allowed"),
             ("\"lock\"", "\"lock\"\nproclaims = 1", "6:1: process.0.proclaims: only for"),
             ("\"campaign\"", "\"resume\"", "8:1: process.1.does: who does resume"),
             ("\"campaign\"", "\"sleep\"", "8:8: unknown variant"),

@@ -67,6 +67,12 @@ fn states_of_the_same_hash_have_the_same_futures() {
         built_in("rwlock-2r1w-expiry"),
         built_in("election-1-observer-lag"),
         built_in("election-2-expiry-lost"),
+        built_in("queue-1-lost-late"),
+        built_in("priority-queue-lost"),
+        built_in("barrier-again"),
+        built_in("double-barrier-2-crash"),
+        built_in("stm-2-lost-late"),
+        built_in("counter-2-lost-late"),
         resumed_after_two_rounds(),
     ] {
         let again = come_to_again(&space, 3_000);

@@ -13,6 +13,9 @@
 //! (`lapse`) before the lease does at the store (`expire`), and the process has noticed, unless it stands still. And a renewal falls due (`renew`).
 //! Other processes' renewals, which go well, are not shown.
 //!
+//! **Recipes.** What is done with them is the seeds' programs (`workload/recipes/`), and judged by the seeds' checkers: their part of the
+//! history is kept beside each state, and is part of it (`record.rs`).
+//!
 //! **What is left out.** States that were visited (`world.rs`: the store, what is under way, each process's inputs), and all but one
 //! order of steps that have nothing to do with each other (`reduce.rs`). `Reduction::Plain` leaves out neither and judges both;
 //! what `independence.rs` tells of steps is tried there by taking them in both orders.
@@ -28,6 +31,8 @@ mod monitor;
 mod planted;
 mod program;
 mod random;
+mod recipes;
+mod record;
 mod reduce;
 mod run;
 mod search;

@@ -3,13 +3,15 @@
 
 use std::hash::{Hash, Hasher};
 
-use tenure::kv::{Event, EventKind, Shown};
+use tenure::kv::{Event, EventKind, KeyValue, Shown};
 
-use super::bounds::{CONTENDED, Role};
+use super::bounds::{CONTENDED, Does, Role};
+use super::record::Record;
 use super::search::LONGEST;
 use super::step::Explored;
-use super::world::{Life, Process, World};
-use crate::history::{DeedEnd, Holding, Kind, SeenLeader, What};
+use super::world::{Lease, Life, Process, World};
+use crate::history::{DeedEnd, Holding, Kind, RecipeDeed, SeenLeader, What};
+use crate::node::Node;
 use crate::store::Store;
 use crate::workload::program::PERMITS;
 
@@ -38,6 +40,8 @@ pub(super) struct Monitor {
     overtook: Vec<i64>,
     /// Processes whose guarded transaction committed though they did not hold, and why.
     strayed: Vec<(u8, String)>,
+    /// What was done with recipes, if anybody uses one.
+    record: Option<Record>,
 }
 
 /// What broke, and how.
@@ -71,9 +75,49 @@ fn line<'s>(store: &'s Store, name: &str) -> Vec<(i64, &'s [u8])> {
     line
 }
 
+/// Whether nothing is there for who waits at a recipe.
+fn is_in_vain(store: &Store, name: &str, what: &RecipeDeed) -> bool {
+    let below = |prefix: &str| {
+        let prefix = format!("{name}{prefix}").into_bytes();
+        store.keys().filter(move |kv| kv.key.starts_with(&prefix))
+    };
+    match what {
+        RecipeDeed::Dequeue { .. } | RecipeDeed::Claim { .. } => below("/").all(|item| {
+            let claim = [b"__", name.as_bytes(), b"\0claim", &item.key[name.len()..]].concat();
+            store.keys().any(|kv| kv.key == claim)
+        }),
+        RecipeDeed::Pass { .. } => store.keys().any(|kv| kv.key == name.as_bytes()),
+        RecipeDeed::Enter { count, .. } => below("/waiters/").count() < *count as usize,
+        RecipeDeed::Leave { round, .. } => below("/waiters/").any(|kv| kv.create_revision < *round),
+        _ => false,
+    }
+}
+
 impl Monitor {
-    pub(super) fn new(observed: bool) -> Self {
-        Self { observed, reigns: vec![None], ..Self::default() }
+    pub(super) fn new(roles: &[Role]) -> Self {
+        Self {
+            observed: roles.iter().any(|role| role.does == Does::Observe),
+            reigns: vec![None],
+            record: roles.iter().any(|role| role.does.is_of_recipe()).then(Record::default),
+            ..Self::default()
+        }
+    }
+
+    /// A step happened that may be kept.
+    pub(super) fn note(&mut self, node: Node, what: &What) {
+        if let Some(record) = &mut self.record {
+            record.note(node, what);
+        }
+    }
+
+    /// What was done with recipes, hashed.
+    pub(super) fn recorded(&self) -> u128 {
+        self.record.as_ref().map_or(0, Record::digest)
+    }
+
+    /// What is broken by what was done with recipes.
+    pub(super) fn judge(&self, explored: &Explored) -> Option<Broken> {
+        self.record.as_ref()?.judge(&explored.judged_by_record)
     }
 
     pub(super) fn hash(&self, into: &mut impl Hasher) {
@@ -87,6 +131,7 @@ impl Monitor {
         }
         self.overtook.hash(into);
         self.strayed.hash(into);
+        self.recorded().hash(into);
     }
 
     /// A write was applied; `holder` is whose request it was.
@@ -277,9 +322,20 @@ impl World {
         !process.lapsed && self.processes.iter().any(kept)
     }
 
+    /// Whether a process waits for what others would have to do with a recipe, and do not, so long as its session lives.
+    fn waits_for_others(&self, process: &Process, number: u32) -> bool {
+        let under_way = self.monitor.record.as_ref().and_then(|record| record.under_way(number));
+        !process.lapsed && under_way.is_some_and(|(name, what)| is_in_vain(&self.store, name, what))
+    }
+
     /// What is wrong with a run that is complete: somebody waits for ever, a key is left, or an observer has not seen the end.
     pub(super) fn at_the_end(&self, explored: &Explored) -> Option<Broken> {
-        let wrong = [self.waits_for_ever(&explored.roles), self.left_over(), self.is_behind()];
+        let wrong = [
+            self.waits_for_ever(&explored.roles),
+            self.left_over(),
+            self.is_behind(),
+            self.monitor.judge(explored),
+        ];
         wrong.into_iter().flatten().find(|broken| explored.judges(broken.invariant))
     }
 
@@ -287,21 +343,30 @@ impl World {
         let (number, _) = self.processes.iter().enumerate().find(|(number, process)| {
             let info = &process.at.info;
             let observes = self.monitor.seen.iter().any(|seen| usize::from(seen.process) == *number);
-            let finished =
-                info.done || info.idle || observes || self.waits_behind_who_keeps(process, &roles[*number]);
+            let finished = info.done
+                || info.idle
+                || observes
+                || self.waits_behind_who_keeps(process, &roles[*number])
+                || self.waits_for_others(process, *number as u32);
             process.life == Life::Runs && !finished
         })?;
         broken("progress", format!("c{number} waits for ever: nothing is under way any more"))
     }
 
-    /// A key that nobody holds by. A fence is no residue while its session stays open.
+    /// A key that nobody holds by or waits with, and that is of a lease. A fence is no residue while its session stays open.
     fn left_over(&self) -> Option<Broken> {
         let running = self.processes.iter().filter(|process| process.life == Life::Runs);
         let kept: Vec<i64> =
             running.flat_map(|process| &process.at.info.believes).map(|holding| holding.token).collect();
-        let is_lasting = |key: &[u8]| key.starts_with(b"data/") || key.contains(&0);
-        let left =
-            self.store.keys().find(|kv| !is_lasting(&kv.key) && !kept.contains(&kv.create_revision))?;
+        let waits = |lease: &Lease| {
+            let keeper = &self.processes[usize::from(lease.keeper)];
+            keeper.life == Life::Runs && self.waits_for_others(keeper, lease.keeper.into())
+        };
+        let is_lasting = |kv: &KeyValue| {
+            let lease = self.leases.iter().find(|lease| lease.id == kv.lease);
+            kv.lease == 0 || kv.key.contains(&0) || lease.is_some_and(waits)
+        };
+        let left = self.store.keys().find(|kv| !is_lasting(kv) && !kept.contains(&kv.create_revision))?;
         broken("no-residue", format!("the key {} is left at the end", Shown(&left.key)))
     }
 

@@ -34,6 +34,13 @@ pub const FOUND_IN: &[(&str, &str)] = &[
     ("reader-overtakes", "rwlock-2r2w-crash"),
     ("reader-beside-writer", "rwlock-1r1w-crash"),
     ("one-permit-too-many", "semaphore-3-crash"),
+    ("without-receipts", "queue-1-lost-late"),
+    ("taken-by-name", "queue-2-lost"),
+    ("newest-first", "queue-1-lost-late"),
+    ("by-existence", "stm-2x2"),
+    ("made-again", "stm-2-lost-late"),
+    ("stale-look", "barrier-again"),
+    ("late-client", "double-barrier-late"),
     ("without-fence", "mutex-2-late-stay"),
     ("without-own-key", "mutex-2-revoked"),
     ("lost-wake-up", "mutex-2x1"),
@@ -48,13 +55,6 @@ pub const NOT_FOUND: &[(&str, &str)] = &[
     ("stale-reads", "it is in the cluster; the explored store is one"),
     ("watch-skips-at-resume", "it is in the cluster; the explored store is one"),
     ("lease-dies-early", "it is in the cluster; the explored store is one"),
-    ("without-receipts", "it is in a queue, and recipes are not explored"),
-    ("taken-by-name", "it is in a queue, and recipes are not explored"),
-    ("newest-first", "it is in a queue, and recipes are not explored"),
-    ("by-existence", "it is in a transaction, and recipes are not explored"),
-    ("made-again", "it is in a transaction, and recipes are not explored"),
-    ("stale-look", "it is in a barrier, and recipes are not explored"),
-    ("late-client", "it is in a double barrier, and recipes are not explored"),
 ];
 
 /// For so long a shorter run is looked for.

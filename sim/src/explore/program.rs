@@ -1,5 +1,6 @@
 //! What an explored process does, with the library's own primitives: it opens a session, takes and gives back a lock or a
-//! leadership so many times, and closes the session; or it observes an election; or it takes over another's leadership.
+//! leadership so many times, and closes the session; or it observes an election; or it takes over another's leadership. What it does
+//! with recipes is in `recipes.rs`.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tenure::{Backend, Election, Error, Mutex, Observation, RwLock, Semaphore, Se
 use super::automaton::Bytes;
 use super::bounds::{After, Does, Ending, Role};
 use super::machine::Env;
+use super::recipes;
 use crate::history::{Deed, DeedEnd, Failure, Holding, Kind, SessionEnd, Telling, What};
 use crate::planted::{Bug, Planted};
 use crate::workload::decorate::{Decorated, Plain};
@@ -58,12 +60,18 @@ pub(super) async fn run(env: Env, start: Arc<Start>) {
         return process.observe().await;
     }
     let Some(session) = process.open().await else { return };
-    process.contend(session).await;
+    if process.start.role.does.is_of_recipe() {
+        recipes::perform(&process, &session).await;
+    } else {
+        process.contend(&session).await;
+    }
+    process.close(session).await;
 }
 
-struct Process {
-    env: Env,
-    start: Arc<Start>,
+/// A process with what it runs on.
+pub(super) struct Process {
+    pub(super) env: Env,
+    pub(super) start: Arc<Start>,
     backend: Arc<dyn Backend>,
 }
 
@@ -94,18 +102,21 @@ impl Process {
         }
     }
 
-    async fn contend(&self, session: Session) {
-        let lock = Lock::of(&self.start, &session);
+    async fn contend(&self, session: &Session) {
+        let lock = Lock::of(&self.start, session);
         for round in 0..self.start.role.rounds {
             if round > 0 {
-                self.settles(&session, &lock, round, None);
+                self.settles(session, &lock, round, None);
             }
-            self.round(&session, &lock, round).await;
+            self.round(session, &lock, round).await;
             if !session.is_alive() {
                 break;
             }
         }
-        drop(lock);
+    }
+
+    /// Ends the session as the role has it, if it is not over.
+    async fn close(&self, session: Session) {
         let lease = session.lease();
         if !session.is_alive() {
             return self.env.record(What::SessionEnded { lease, how: SessionEnd::Lost });
@@ -147,7 +158,8 @@ impl Process {
     async fn round(&self, session: &Session, lock: &Lock, round: u32) {
         let role = &self.start.role;
         let ticket = u64::from(self.start.client) * 100 + u64::from(round);
-        let (kind, lease) = (role.does.kind(), session.lease());
+        let Some(kind) = role.does.kind() else { return };
+        let lease = session.lease();
         self.env.record(What::Asks {
             ticket,
             name: role.name.as_str().into(),
@@ -307,12 +319,13 @@ impl Lock {
         }
         let name = start.role.name.as_str();
         let lock = match does.kind() {
-            Kind::Mutex => Mutex::new(session, name).map(Self::Mutex),
-            Kind::Read | Kind::Write => {
+            Some(Kind::Mutex) => Mutex::new(session, name).map(Self::Mutex),
+            Some(Kind::Read | Kind::Write) => {
                 RwLock::with_policy(session, name, start.role.policy.into()).map(Self::ReadWrite)
             }
-            Kind::Leader => Election::new(session, name).map(Self::Election),
-            Kind::Permit => Semaphore::new(session, name, PERMITS).map(Self::Semaphore),
+            Some(Kind::Leader) => Election::new(session, name).map(Self::Election),
+            Some(Kind::Permit) => Semaphore::new(session, name, PERMITS).map(Self::Semaphore),
+            None => Err(Error::NotHeld),
         };
         lock.unwrap_or_else(Self::Unnamed)
     }
@@ -358,15 +371,26 @@ impl Lock {
 }
 
 impl Does {
-    /// The kind of tenure that it asks for.
-    pub(super) fn kind(self) -> Kind {
-        match self {
+    /// The kind of tenure that it asks for, if it asks for one.
+    pub(super) fn kind(self) -> Option<Kind> {
+        Some(match self {
             Self::Lock | Self::TryLock | Self::Relock => Kind::Mutex,
             Self::Read => Kind::Read,
             Self::Write => Kind::Write,
             Self::Acquire => Kind::Permit,
             Self::Campaign | Self::Resume | Self::Observe => Kind::Leader,
-        }
+            Self::Enqueue
+            | Self::Dequeue
+            | Self::Claim
+            | Self::Hold
+            | Self::HoldForGood
+            | Self::ReleaseBarrier
+            | Self::Pass
+            | Self::Enter
+            | Self::Transfer
+            | Self::Audit
+            | Self::Add => return None,
+        })
     }
 
     fn primitive(self) -> Option<PrimitiveKind> {
@@ -376,7 +400,7 @@ impl Does {
             Self::Write => Some(PrimitiveKind::Write),
             Self::Acquire => Some(PrimitiveKind::Semaphore),
             Self::Campaign => Some(PrimitiveKind::Election),
-            Self::TryLock | Self::Resume | Self::Observe => None,
+            _ => None,
         }
     }
 
@@ -390,7 +414,7 @@ impl Does {
             Self::Acquire => "acquire",
             Self::Campaign => "campaign",
             Self::Resume => "resume",
-            Self::Observe => "observe",
+            _ => "observe",
         }
     }
 }

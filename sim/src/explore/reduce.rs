@@ -7,6 +7,10 @@
 //! silent (what is told to a watch that has something to tell comes later in any case), none of its earlier requests may still
 //! be applied, and none of the steps ends a belief: the moment at which a belief ends is seen by the next grant. That a grant is taken to
 //! be earlier than in another order hides nothing: the belief lasts as long as before, and more.
+//!
+//! With recipes, others see nothing of when an answer comes, but those who judge do. That what was asked for is told earlier than in
+//! another order hides nothing from them either: whatever is told must have been so by then, which is the harder the earlier that is.
+//! That something is asked for early would hide something, so that a process which has yet to begin is never alone.
 
 use super::bounds::{Does, Role};
 use super::world::{Choice, Life, Stands, World};
@@ -27,10 +31,11 @@ impl World {
     /// Whether nothing that others do has to do with the steps of this process.
     pub(super) fn is_alone(&self, number: u8, roles: &[Role]) -> bool {
         let process = &self.processes[number as usize];
-        let begins_to_observe = roles[number as usize].does == Does::Observe && process.at.info.waits_to_go;
+        let does = roles[number as usize].does;
+        let begins = (does == Does::Observe || does.is_of_recipe()) && process.at.info.waits_to_go;
         process.life == Life::Runs
             && !process.lapsed
-            && !begins_to_observe
+            && !begins
             && process.at.info.believes.is_empty()
             && process.calls.iter().all(|call| call.answer.is_some())
             && process.watches.iter().all(|watch| {

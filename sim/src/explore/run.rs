@@ -25,7 +25,7 @@ const FORM: u32 = 1;
 const MS: u64 = 1_000_000;
 
 /// The times that checkers go by, where each step takes a millisecond.
-const BOUNDS: Bounds = Bounds {
+pub(super) const BOUNDS: Bounds = Bounds {
     progress_ns: 50_000 * MS,
     election_timeout_ns: 1_000 * MS,
     drift_ppm: DRIFT_BOUND_PPM,
@@ -65,9 +65,10 @@ impl Walk {
     }
 }
 
+/// Writes down what is told.
 #[derive(Default)]
-struct Recording {
-    recorder: Recorder,
+pub(super) struct Recording {
+    pub(super) recorder: Recorder,
     at_ns: u64,
     /// The deeds as the checkers number them, in the order in which they are begun; a process numbers its own by its asks.
     deeds: BTreeMap<u64, u64>,

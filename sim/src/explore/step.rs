@@ -11,8 +11,9 @@ use super::bounds::{Does, Role, Space};
 use super::machine::{Effect, Input};
 use super::monitor::{Broken, Monitor};
 use super::program::{Start, Written};
+use super::record;
 use super::world::{Call, Choice, Late, Lease, Life, Process, Stands, Watch, World, lease_of, writes};
-use crate::history::What;
+use crate::history::{Kind, What};
 use crate::node::Node;
 use crate::planted::Planted;
 use crate::store::{Store, StoreConfig};
@@ -22,6 +23,8 @@ pub(super) struct Explored {
     pub(super) roles: Vec<Role>,
     pub(super) planted: Option<&'static Planted>,
     invariants: Vec<String>,
+    /// Those of them that are judged by what was done with recipes.
+    pub(super) judged_by_record: Vec<String>,
     automata: Vec<Mutex<Automaton>>,
 }
 
@@ -42,7 +45,8 @@ impl Explored {
     pub(super) fn new(space: &Space, planted: Option<&'static Planted>, forgets: bool) -> Self {
         let roles = space.roles();
         let automata = roles.iter().map(|_| Mutex::new(Automaton::new(forgets))).collect();
-        Self { roles, planted, invariants: space.invariants.clone(), automata }
+        let invariants = space.invariants.clone();
+        Self { roles, planted, judged_by_record: record::judged(&invariants), invariants, automata }
     }
 
     /// How many states processes were seen in, and how many inputs live ones were given.
@@ -83,7 +87,7 @@ impl Explored {
             leases: Vec::new(),
             late: Vec::new(),
             left: space.bounds,
-            monitor: Monitor::new(self.roles.iter().any(|role| role.does == Does::Observe)),
+            monitor: Monitor::new(&self.roles),
             numbers: 0,
         };
         for index in 0..self.roles.len() as u8 {
@@ -290,7 +294,9 @@ impl World {
             match effect {
                 Effect::Call { call, request, sent_ns } => {
                     let number = self.next_number();
-                    to.tell(node, What::Sent { call: number, member: 0, request: Arc::clone(request) });
+                    let sent = What::Sent { call: number, member: 0, request: Arc::clone(request) };
+                    self.monitor.note(node, &sent);
+                    to.tell(node, sent);
                     let request = Arc::clone(request);
                     let call = Call { id: *call, number, request, sent_ns: *sent_ns, answer: None };
                     self.processes[index].calls.push(call);
@@ -310,7 +316,11 @@ impl World {
                 Effect::WatchDropped { watch } => self.processes[index].watches.retain(|it| it.id != *watch),
                 Effect::Record(what) => {
                     let mut what = What::clone(what);
-                    let broken = self.watch(process, &mut what);
+                    let mut broken = self.watch(process, &mut what);
+                    self.monitor.note(node, &what);
+                    if matches!(what, What::Did { .. }) {
+                        broken = broken.or_else(|| self.monitor.judge(explored));
+                    }
                     if let What::Granted { holding, .. } = &what
                         && process == 0
                         && self.processes.iter().any(|other| other.life == Life::ToCome)
@@ -388,7 +398,7 @@ impl World {
             Request::LeaseKeepAlive { id } => Ok(self.renew(process, id, sent_ns)),
             Request::Range(_) => self.store.read(&request),
             _ if !writes(&request) => self.store.read(&request),
-            _ => self.commit(&request, Some(number), Some((process, kind)), to),
+            _ => self.commit(&request, Some(number), kind.map(|kind| (process, kind)), to),
         };
         let answer = Arc::new(result.map_err(|status| refused(&status)));
         self.processes[index].calls[at].answer = Some(answer);
@@ -457,7 +467,7 @@ impl World {
         &mut self,
         request: &Arc<Request>,
         call: Option<u64>,
-        holder: Option<(u8, crate::history::Kind)>,
+        holder: Option<(u8, Kind)>,
         to: &mut impl Telling,
     ) -> Result<Response, Status> {
         let store = Arc::make_mut(&mut self.store);
@@ -484,7 +494,9 @@ impl World {
             }
         }
         let request = Arc::clone(request);
-        to.tell(Node::Member(0), What::Committed { revision, call, request, events: applied.events });
+        let committed = What::Committed { revision, call, request, events: applied.events };
+        self.monitor.note(Node::Member(0), &committed);
+        to.tell(Node::Member(0), committed);
         applied.result
     }
 

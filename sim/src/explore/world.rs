@@ -481,7 +481,7 @@ impl World {
     /// Whether a key of this lease is in line, but not first. A reader may hold then.
     fn waits_behind(&self, lease: &Lease, roles: &[Role]) -> bool {
         let role = &roles[lease.keeper as usize];
-        if !matches!(role.does.kind(), Kind::Mutex | Kind::Leader) {
+        if !matches!(role.does.kind(), Some(Kind::Mutex | Kind::Leader)) {
             return false;
         }
         let prefix = format!("{}/", role.name);

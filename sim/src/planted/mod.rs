@@ -34,6 +34,7 @@ pub(crate) use canary::{idle, refusing};
 pub use explored::EXPLORED;
 pub use harness::HARNESS;
 pub use met::{Answer, MET, Met};
+pub(crate) use recipes::is_receipt;
 
 /// What a planted bug does to the backend.
 pub type Decorate = fn(Arc<dyn Backend>) -> Arc<dyn Backend>;

@@ -10,7 +10,8 @@ use crate::workload::decorate::Decoration;
 
 pub(super) type Answer = BoxFuture<'static, Result<TxnResponse, CallError>>;
 
-pub(super) fn is_receipt(key: &[u8]) -> bool {
+/// Whether it is one of the keys by which transactions are applied once.
+pub(crate) fn is_receipt(key: &[u8]) -> bool {
     const BESIDE: &[u8] = b"\0receipt/";
     key.windows(BESIDE.len()).any(|window| window == BESIDE)
 }

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use futures_util::{FutureExt, select_biased};
 use tenure::{Backend, Etcd, EtcdOptions};
 
+use super::actor::Actor;
 use super::lane::Lane;
 use super::observer;
 use super::plain::{self, PlainLane};
@@ -18,7 +19,7 @@ use super::sessions::{Sessions, owners};
 use super::shared::Shared;
 use super::stage::Process;
 use crate::cluster::{ClientEnv, Program};
-use crate::history::{Deed, DeedEnd, Failure, What};
+use crate::history::What;
 use crate::plan::ClientPlan;
 use crate::run::words;
 
@@ -95,11 +96,6 @@ pub(super) struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Waits by the process's own clock.
-    pub(super) async fn sleep_ms(&self, ms: u64) {
-        self.backend.sleep_until(self.backend.now() + Duration::from_millis(ms)).await;
-    }
-
     /// Waits for so long, or for ever.
     pub(super) async fn sleep_or_stay(&self, ms: Option<u64>) {
         match ms {
@@ -108,11 +104,33 @@ impl Client<'_> {
         }
     }
 
-    /// Waits for something for as long as the client is willing to; `None` if it gave up.
-    pub(super) async fn patiently<T>(
+    pub(super) fn is_draining(&self) -> bool {
+        self.env.stage.now_ns() >= self.shared.drain_at_ns()
+    }
+}
+
+impl Actor for Client<'_> {
+    fn record(&self, what: What) {
+        self.env.record(what);
+    }
+
+    fn next_deed(&self) -> u64 {
+        self.shared.next_deed()
+    }
+
+    fn next_item(&self) -> String {
+        self.shared.next_item()
+    }
+
+    /// Waits by the process's own clock.
+    async fn sleep_ms(&self, ms: u64) {
+        self.backend.sleep_until(self.backend.now() + Duration::from_millis(ms)).await;
+    }
+
+    async fn patiently<T: Send>(
         &self,
         patience: Patience,
-        waiting: impl Future<Output = T>,
+        waiting: impl Future<Output = T> + Send,
     ) -> Option<T> {
         match patience {
             Patience::CancelAfterMs(after_ms) => {
@@ -126,32 +144,6 @@ impl Client<'_> {
             Patience::CancelAfterPolls(polls) => up_to_polls(waiting, polls).await,
             Patience::Forever | Patience::Try | Patience::TimeoutMs(_) => Some(waiting.await),
         }
-    }
-
-    pub(super) fn record(&self, what: What) {
-        self.env.record(what);
-    }
-
-    /// Does something that is recorded when it is begun and when it comes to an end; `end` says how.
-    pub(super) async fn does<T>(
-        &self,
-        what: Deed,
-        work: impl Future<Output = Result<T, tenure::Error>>,
-        end: impl FnOnce(&T) -> DeedEnd,
-    ) -> Result<T, tenure::Error> {
-        let deed = self.shared.next_deed();
-        self.record(What::Does { deed, what });
-        let mut ending = Ending { env: &self.env, deed, end: DeedEnd::Failed(Failure::Cancelled) };
-        let outcome = work.await;
-        ending.end = match &outcome {
-            Ok(done) => end(done),
-            Err(error) => DeedEnd::Failed(error.clone().into()),
-        };
-        outcome
-    }
-
-    pub(super) fn is_draining(&self) -> bool {
-        self.env.stage.now_ns() >= self.shared.drain_at_ns()
     }
 }
 
@@ -168,17 +160,4 @@ pub(super) async fn up_to_polls<T>(waiting: impl Future<Output = T>, most: u32) 
         }
     })
     .await
-}
-
-/// Records how a deed ended, also if that is by being dropped. A dead process records nothing.
-struct Ending<'a> {
-    env: &'a Process,
-    deed: u64,
-    end: DeedEnd,
-}
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.env.record(What::Did { deed: self.deed, end: self.end.clone() });
-    }
 }

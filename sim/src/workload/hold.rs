@@ -7,6 +7,7 @@ use futures_util::{FutureExt, select_biased};
 use tenure::kv::{Op, Put, TxnResponse};
 use tenure::{Election, Instant, Session};
 
+use super::actor::Actor;
 use super::client::Client;
 use super::operator;
 use super::primitive::{Belief, Held};

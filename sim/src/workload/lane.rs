@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tenure::{Election, Session};
 
+use super::actor::Actor;
 use super::client::{Client, up_to_polls};
 use super::hold;
 use super::library::limit_ms;

@@ -1,5 +1,6 @@
 //! What clients do: their programs, and how these are carried out with the library.
 
+pub(crate) mod actor;
 pub(crate) mod beliefs;
 mod client;
 pub(crate) mod decorate;

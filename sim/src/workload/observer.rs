@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::{FutureExt, select_biased};
 use tenure::{Election, Observation};
 
+use super::actor::Actor;
 use super::client::Client;
 use super::decorate::{Decorated, Plain};
 use crate::history::What;

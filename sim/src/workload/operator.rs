@@ -6,6 +6,7 @@ use std::time::Duration;
 use tenure::Runtime;
 use tenure::kv::{DeleteRange, KeyValue, Put, Range, Request, Response, SortOrder, SortTarget};
 
+use super::actor::Actor;
 use super::client::Client;
 use super::primitive::Held;
 use super::program::OperatorAct;
@@ -67,7 +68,7 @@ async fn by_hand(
     holding: &Holding,
     act: OperatorAct,
     revokes: Option<i64>,
-    work: impl Future<Output = ()>,
+    work: impl Future<Output = ()> + Send,
 ) {
     let deed = Deed::Operator { holding: holding.clone(), act, revokes };
     let done = async {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::lock::Mutex;
 use tenure::{Error, Session};
 
+use super::actor::Actor;
 use super::client::Client;
 use super::primitive::Primitive;
 use super::program::PrimitiveKind;

@@ -13,6 +13,7 @@ use super::LEASED;
 use super::program::{PlainKind, PlainOperation};
 use crate::history::{CallEnd, What};
 use crate::plan::LanePlan;
+use crate::workload::actor::Actor;
 use crate::workload::client::Client;
 
 pub(crate) struct PlainLane<'a> {

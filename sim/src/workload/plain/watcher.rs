@@ -10,6 +10,7 @@ use tenure::{Backend, WatchMessage};
 use super::program::{PlainWatch, WatchedSpan};
 use super::{LEASED, REGISTERS};
 use crate::history::{WatchSays, What};
+use crate::workload::actor::Actor;
 use crate::workload::client::Client;
 
 /// How long a watcher waits after a watch that ended by itself.

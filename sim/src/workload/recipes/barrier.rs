@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tenure::{Barrier, BarrierHold, DoubleBarrier, Entered, Session};
 
-use super::lane::Turn;
 use super::program::{HoldEnding, RecipeKind};
+use super::turn::Turn;
 use crate::history::{DeedEnd, RecipeDeed, RecipeEnd};
+use crate::workload::actor::Actor;
 use crate::workload::lane::{limit, wait};
 use crate::workload::program::Patience;
 
-pub(super) async fn carry_out(turn: &Turn<'_>, session: &Session) {
+pub(super) async fn carry_out<A: Actor>(turn: &Turn<'_, A>, session: &Session) {
     if let RecipeKind::Enter { count, patience, inside_ms, leaving } = turn.operation.what {
         let Ok(barrier) = DoubleBarrier::new(session, &turn.operation.name, count as usize) else { return };
         if let Some(entered) = enter(turn, session, (&barrier, count), patience).await {
@@ -53,7 +54,7 @@ pub(super) async fn carry_out(turn: &Turn<'_>, session: &Session) {
     }
 }
 
-async fn release(turn: &Turn<'_>, session: &Session, hold: BarrierHold, ending: HoldEnding) {
+async fn release<A: Actor>(turn: &Turn<'_, A>, session: &Session, hold: BarrierHold, ending: HoldEnding) {
     let what = RecipeDeed::ReleaseHold { revision: hold.revision() };
     let patience = match ending {
         HoldEnding::Release => Patience::Forever,
@@ -64,8 +65,8 @@ async fn release(turn: &Turn<'_>, session: &Session, hold: BarrierHold, ending: 
     turn.client.patiently(patience, releasing).await;
 }
 
-async fn enter(
-    turn: &Turn<'_>,
+async fn enter<A: Actor>(
+    turn: &Turn<'_, A>,
     session: &Session,
     (barrier, count): (&DoubleBarrier, u32),
     patience: Patience,
@@ -81,7 +82,12 @@ async fn enter(
     turn.client.patiently(patience, turn.does(session, what, entering, entered)).await.flatten()
 }
 
-async fn leave(turn: &Turn<'_>, session: &Session, (entered, count): (Entered, u32), patience: Patience) {
+async fn leave<A: Actor>(
+    turn: &Turn<'_, A>,
+    session: &Session,
+    (entered, count): (Entered, u32),
+    patience: Patience,
+) {
     let what = RecipeDeed::Leave { count, round: entered.round(), limit_ms: limit(wait(patience)) };
     let leaving = async {
         match patience {

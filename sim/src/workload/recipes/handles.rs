@@ -32,4 +32,9 @@ impl<T: Clone> Handles<T> {
         self.open.insert(name.to_owned(), (session.lease(), handle.clone()));
         Ok(handle)
     }
+
+    /// Each of them, with its name and the lease of its session.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&str, i64, &T)> {
+        self.open.iter().map(|(name, (lease, handle))| (name.as_str(), *lease, handle))
+    }
 }

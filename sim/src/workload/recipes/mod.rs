@@ -7,9 +7,11 @@ mod lane;
 pub mod program;
 mod queue;
 mod stm;
+mod turn;
 
 pub(super) use lane::RecipeLane;
 pub use stm::{account, balance, changed};
+pub(crate) use turn::{Recipes, Turn};
 
 /// What a consumer writes together with its acknowledgement has this name, and the item's behind it.
 pub const WORKED: &str = "worked/";

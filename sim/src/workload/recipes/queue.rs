@@ -1,6 +1,7 @@
 //! What programs do with queues. A handle is kept for as long as its session lasts: what a consumer took that then gave up waiting is
 //! for the next one of the handle.
 
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use tenure::kv::{Op, Put};
@@ -8,9 +9,10 @@ use tenure::{Claim, Error, PriorityQueue, Queue, Session};
 
 use super::WORKED;
 use super::handles::Handles;
-use super::lane::Turn;
 use super::program::{ClaimEnding, RecipeKind};
+use super::turn::Turn;
 use crate::history::{DeedEnd, RecipeDeed, RecipeEnd};
+use crate::workload::actor::Actor;
 use crate::workload::lane::{limit, wait};
 use crate::workload::program::Patience;
 
@@ -71,7 +73,7 @@ impl Either {
 }
 
 impl Queues {
-    pub(super) async fn carry_out(&mut self, turn: &Turn<'_>, session: &Session) {
+    pub(super) async fn carry_out<A: Actor>(&mut self, turn: &Turn<'_, A>, session: &Session) {
         let ranked = match turn.operation.what {
             RecipeKind::Enqueue { priority, .. } => priority.is_some(),
             RecipeKind::Dequeue { ranked, .. } | RecipeKind::Claim { ranked, .. } => ranked,
@@ -80,7 +82,7 @@ impl Queues {
         let Ok(queue) = self.queue(session, &turn.operation.name, ranked) else { return };
         match turn.operation.what {
             RecipeKind::Enqueue { priority, count } => {
-                let items = (0..count).map(|_| turn.client.shared.next_item()).collect::<Vec<_>>();
+                let items = (0..count).map(|_| turn.client.next_item()).collect::<Vec<_>>();
                 let what = RecipeDeed::Enqueue { priority, items: items.clone() };
                 turn.does(session, what, queue.enqueue(priority, items), |()| DeedEnd::Done).await;
             }
@@ -102,6 +104,13 @@ impl Queues {
             }
             _ => {}
         }
+    }
+
+    pub(super) fn hash_state(&self, mut into: &mut dyn Hasher) -> bool {
+        self.open.each().all(|(name, lease, queue)| {
+            (name, lease).hash(&mut into);
+            either!(queue, queue => queue.hash_state(into))
+        })
     }
 
     /// What a handle of an earlier session took and did not give is gone with it.
@@ -127,7 +136,7 @@ fn claimed(claim: &Option<Claim>) -> DeedEnd {
     })
 }
 
-async fn end(turn: &Turn<'_>, session: &Session, claim: Claim, ending: ClaimEnding) {
+async fn end<A: Actor>(turn: &Turn<'_, A>, session: &Session, claim: Claim, ending: ClaimEnding) {
     let (item, token) = (text(claim.value()), claim.fencing_token());
     let acknowledges = |writes| RecipeDeed::Acknowledge { item: item.clone(), token, writes };
     let done = |(): &()| DeedEnd::Done;

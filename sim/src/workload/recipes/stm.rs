@@ -1,15 +1,17 @@
 //! What programs do with transactions and counters: they move amounts between the accounts of a bank, read all of these at once, and
 //! count. What each run of a transaction's closure reads is written down for the history.
 
+use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 use tenure::{Committed, Counter, Error, Session, Stm, StmError, Transaction};
 
 use super::MADE;
 use super::handles::Handles;
-use super::lane::Turn;
 use super::program::{ACCOUNTS, HowRun, RecipeKind};
+use super::turn::Turn;
 use crate::history::{Came, DeedEnd, RecipeDeed, RecipeEnd, TransactionRead, TransactionRun};
+use crate::workload::actor::Actor;
 
 /// No account may have less: who would take more gives up.
 const LEAST: i64 = -40;
@@ -21,14 +23,21 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) async fn carry_out(&mut self, turn: &Turn<'_>, session: &Session) {
+    pub(super) async fn carry_out<A: Actor>(&mut self, turn: &Turn<'_, A>, session: &Session) {
         let RecipeKind::Add { patience } = turn.operation.what else { return };
         let name = &turn.operation.name;
         let Ok(counter) = self.open.of(session, name, || Counter::new(session, name)) else { return };
-        let by = turn.client.shared.next_item().parse().unwrap_or(1);
+        let by = turn.client.next_item().parse().unwrap_or(1);
         let counted = |number: &i64| DeedEnd::Recipe(RecipeEnd::Counted(*number));
         let adding = turn.does(session, RecipeDeed::Add { by }, counter.add(by), counted);
         turn.client.patiently(patience, adding).await;
+    }
+
+    pub(super) fn hash_state(&self, mut into: &mut dyn Hasher) {
+        for (name, lease, counter) in self.open.each() {
+            (name, lease).hash(&mut into);
+            counter.hash_state(into);
+        }
     }
 }
 
@@ -94,12 +103,12 @@ pub fn account(bank: &str, which: u32) -> String {
 }
 
 /// Runs a transaction.
-pub(super) async fn transact(turn: &Turn<'_>, session: &Session) {
+pub(super) async fn transact<A: Actor>(turn: &Turn<'_, A>, session: &Session) {
     match turn.operation.what {
         RecipeKind::Transfer { from, to, amount, blind, how } => {
             let [from, to] = [from, to].map(|which| account(&turn.operation.name, which));
             let blind = blind.then(|| format!("{}/blind", turn.operation.name));
-            let transfer = Transfer { id: turn.client.shared.next_item(), from, to, amount, blind };
+            let transfer = Transfer { id: turn.client.next_item(), from, to, amount, blind };
             transfer.carry_out(turn, session, how).await;
         }
         RecipeKind::Audit { how } => audit(turn, session, how).await,
@@ -116,7 +125,7 @@ struct Transfer {
 }
 
 impl Transfer {
-    async fn carry_out(self, turn: &Turn<'_>, session: &Session, how: HowRun) {
+    async fn carry_out<A: Actor>(self, turn: &Turn<'_, A>, session: &Session, how: HowRun) {
         let what = RecipeDeed::Transfer {
             id: self.id.clone(),
             level: how.level,
@@ -135,7 +144,12 @@ impl Transfer {
         told(turn, session, what, how, (&runs, running)).await;
     }
 
-    async fn run(&self, turn: &Turn<'_>, run: &Run<'_>, pause_ms: u64) -> Result<(), StmError<TooLittle>> {
+    async fn run<A: Actor>(
+        &self,
+        turn: &Turn<'_, A>,
+        run: &Run<'_>,
+        pause_ms: u64,
+    ) -> Result<(), StmError<TooLittle>> {
         let from = run.read(&self.from).await?;
         turn.client.sleep_ms(pause_ms).await;
         let to = run.read(&self.to).await?;
@@ -155,7 +169,7 @@ impl Transfer {
     }
 }
 
-async fn audit(turn: &Turn<'_>, session: &Session, how: HowRun) {
+async fn audit<A: Actor>(turn: &Turn<'_, A>, session: &Session, how: HowRun) {
     let accounts: Vec<_> = (0..ACCOUNTS).map(|which| account(&turn.operation.name, which)).collect();
     let ahead: Vec<&str> = accounts.iter().map(String::as_str).collect();
     let Some(stm) = stm(turn, session, how, &ahead) else { return };
@@ -175,19 +189,19 @@ async fn audit(turn: &Turn<'_>, session: &Session, how: HowRun) {
     told(turn, session, what, how, (&runs, running)).await;
 }
 
-fn stm(turn: &Turn<'_>, session: &Session, how: HowRun, ahead: &[&str]) -> Option<Stm> {
+fn stm<A: Actor>(turn: &Turn<'_, A>, session: &Session, how: HowRun, ahead: &[&str]) -> Option<Stm> {
     let stm = Stm::new(session, &turn.operation.name).ok()?;
     let stm = stm.isolation(how.level.into()).attempts(how.attempts);
     Some(if how.ahead { stm.prefetch(ahead.iter().copied()) } else { stm })
 }
 
 /// Runs it, and has the history told of what came of it.
-async fn told(
-    turn: &Turn<'_>,
+async fn told<A: Actor>(
+    turn: &Turn<'_, A>,
     session: &Session,
     what: RecipeDeed,
     how: HowRun,
-    (runs, running): (&Runs, impl Future<Output = Result<Committed<()>, StmError<TooLittle>>>),
+    (runs, running): (&Runs, impl Future<Output = Result<Committed<()>, StmError<TooLittle>>> + Send),
 ) {
     let work = async {
         match running.await {
