@@ -103,7 +103,7 @@ fn post(url: &str, body: &Value) -> Value {
 fn page_of_a_planted_bug(folder: &Path) -> String {
     let file = folder.join("run.html");
     let tenure = Command::new(env!("CARGO_BIN_EXE_tenure"))
-        .args(["replay", "mutex", "--planted", "unlock-by-name", "--seed", "20", "--html"])
+        .args(["replay", "mutex", "--planted", "unlock-by-name", "--seed", "38", "--html"])
         .arg(&file)
         .output()
         .expect("runs");
