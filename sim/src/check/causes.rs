@@ -16,6 +16,12 @@ use crate::history::{Deed, Holding, Kind, SessionEnd, What};
 use crate::node::Node;
 use crate::workload::program::PERMITS;
 
+/// The library's longest pause between two tries.
+pub(super) const LONGEST_PAUSE_NS: u64 = 500_000_000;
+
+/// What a timer may be late by, and what is done at the same instant may take.
+pub(super) const LATE_NS: u64 = 50_000_000;
+
 /// What clocks and timers round.
 const ROUNDING_NS: u64 = 10_000;
 

@@ -524,6 +524,13 @@ impl<'a> Evidence<'a> {
         )
     }
 
+    /// Whether a client stood still at some time between two.
+    pub(super) fn stood_still(&self, client: u32, from_ns: u64, to_ns: u64) -> bool {
+        let mut pauses = self.pauses.iter();
+        pauses
+            .any(|&(paused, since_ns, until_ns)| paused == client && since_ns <= to_ns && until_ns >= from_ns)
+    }
+
     /// The first step at or after a time; the last one if there is none.
     pub fn step_at(&self, at_ns: u64) -> usize {
         let steps = &self.history.steps;

@@ -87,20 +87,25 @@ fn is_reason(step: &Step) -> bool {
     match &step.what {
         What::Answered { outcome, .. } => outcome.is_err(),
         What::WatchTold { kind, .. } => matches!(*kind, "events" | "canceled" | "compacted"),
-        What::Started
-        | What::GaveUp { .. }
-        | What::WatchBroke { .. }
-        | What::SessionOpened { .. }
-        | What::SessionEnded { .. }
-        | What::Asks { .. }
-        | What::Granted { .. }
-        | What::NotGranted { .. }
-        | What::Releases { .. }
-        | What::ToldLost { .. }
-        | What::Does { .. }
-        | What::Observes { .. } => true,
-        _ => false,
+        What::GaveUp { .. } | What::WatchBroke { .. } | What::Observes { .. } => true,
+        what => begins_something(what),
     }
+}
+
+/// Whether its program has something new to do, or is told of something.
+pub(super) fn begins_something(what: &What) -> bool {
+    matches!(
+        what,
+        What::Started
+            | What::SessionOpened { .. }
+            | What::SessionEnded { .. }
+            | What::Asks { .. }
+            | What::Granted { .. }
+            | What::NotGranted { .. }
+            | What::Releases { .. }
+            | What::ToldLost { .. }
+            | What::Does { .. }
+    )
 }
 
 #[cfg(test)]

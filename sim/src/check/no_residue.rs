@@ -1,6 +1,6 @@
 //! `no-residue`: no key is left in a line but those of sessions that hold or wait there. A release that was confirmed has
-//! deleted its key, and so has a try that was told that another holds; once calm, a key of an open session that neither holds nor waits is gone within its TTL, the
-//! election timeout and a second; at the end of a run so are those of sessions that ended.
+//! deleted its key, and so has a try that was told that another holds; once calm, a key of an open session that neither holds
+//! nor waits is gone within its TTL, the election timeout and a second; at the end of a run so are those of sessions that ended.
 
 use tenure::kv::Shown;
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use tenure::kv::{Op, Request, Txn};
 
+use super::causes::{LATE_NS, LONGEST_PAUSE_NS};
 use super::evidence::Moment;
+use super::no_polling::begins_something;
 use super::{Breach, Evidence};
 use crate::history::What;
 use crate::node::Node;
@@ -16,10 +18,6 @@ use crate::node::Node;
 const FIRST_NS: u64 = 5_000_000;
 /// The first pause of who opens a session.
 const FIRST_OF_A_LEASE_NS: u64 = 20_000_000;
-/// The longest.
-const LONGEST_NS: u64 = 500_000_000;
-/// What a timer may be late by.
-const SLACK_NS: u64 = 50_000_000;
 
 /// A write of which every try so far was lost.
 struct Lost {
@@ -47,7 +45,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         let now = Moment { step: place, at_ns: step.at_ns };
         match &step.what {
             What::Sent { call, request, .. }
-                if is_write(request) || is_alone(evidence, number) && is_grant(request) =>
+                if is_write(request) || is_grant(request) && is_alone(evidence, number) =>
             {
                 let client = clients.entry(number).or_default();
                 let again = client.lost.iter().position(|lost| lost.request == *request);
@@ -88,7 +86,7 @@ enum Pace {
 fn ill_timed(evidence: &Evidence<'_>, client: u32, lost: &Lost, now: Moment) -> Option<Pace> {
     let causes = evidence.causes();
     let first_ns = if is_grant(&lost.request) { FIRST_OF_A_LEASE_NS } else { FIRST_NS };
-    let due_ns = first_ns.saturating_mul(1 << (lost.tries - 1).min(20)).min(LONGEST_NS);
+    let due_ns = first_ns.saturating_mul(1 << (lost.tries - 1).min(20)).min(LONGEST_PAUSE_NS);
     if causes.at_most_ns(client, lost.ended.at_ns, now.at_ns) < due_ns {
         let passed_ms = (now.at_ns - lost.ended.at_ns) as f64 / 1e6;
         let detail = format!(
@@ -98,11 +96,8 @@ fn ill_timed(evidence: &Evidence<'_>, client: u32, lost: &Lost, now: Moment) -> 
         );
         return Some(Pace::Rushed(Breach { step: now.step, detail }));
     }
-    let overdue_ns = lost.ended.at_ns + LONGEST_NS + causes.drift_of(LONGEST_NS) + SLACK_NS;
-    let stood_still = |&(paused, from_ns, to_ns): &(u32, u64, u64)| {
-        paused == client && from_ns <= overdue_ns && to_ns >= lost.ended.at_ns
-    };
-    (now.at_ns > overdue_ns && !evidence.pauses.iter().any(stood_still)).then(|| {
+    let overdue_ns = lost.ended.at_ns + LONGEST_PAUSE_NS + causes.drift_of(LONGEST_PAUSE_NS) + LATE_NS;
+    (now.at_ns > overdue_ns && !evidence.stood_still(client, lost.ended.at_ns, overdue_ns)).then(|| {
         let detail = format!("c{client} makes a write again more than half a second after it was lost");
         Pace::Late(Breach { step: now.step, detail })
     })
@@ -124,21 +119,7 @@ fn is_alone(evidence: &Evidence<'_>, client: u32) -> bool {
 }
 
 fn is_of_the_program(what: &What) -> bool {
-    matches!(
-        what,
-        What::Started
-            | What::Crashed
-            | What::SessionOpened { .. }
-            | What::SessionEnded { .. }
-            | What::Asks { .. }
-            | What::Granted { .. }
-            | What::NotGranted { .. }
-            | What::Releases { .. }
-            | What::Released { .. }
-            | What::ToldLost { .. }
-            | What::Does { .. }
-            | What::Did { .. }
-    )
+    begins_something(what) || matches!(what, What::Crashed | What::Released { .. } | What::Did { .. })
 }
 
 #[cfg(test)]

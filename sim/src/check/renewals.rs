@@ -8,16 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tenure::kv::{Op, Request};
 
-use super::causes::{Attempt, AttemptEnd, Causes, Lease};
+use super::causes::{Attempt, AttemptEnd, Causes, LATE_NS, LONGEST_PAUSE_NS, Lease};
 use super::evidence::Moment;
-use super::{Breach, DeedLife, Evidence, TenureLife};
+use super::{Breach, Evidence, TenureLife};
 use crate::history::{Deed, DeedEnd, Failure, SessionEnd, What};
 use crate::node::Node;
 
-/// What a timer may be late by, and what is done at the same instant may take.
-const SLACK_NS: u64 = 50_000_000;
-/// The library's longest pause between two tries.
-const LONGEST_PAUSE_NS: u64 = 500_000_000;
 /// Where all members refuse, a call goes round them after 20 ms, 40 ms and so on: five times in the half second that it has
 /// at least. A second touches three calls.
 const MOST_ROUNDS_A_SECOND: usize = 15;
@@ -134,7 +130,7 @@ impl Session<'_, '_> {
             .chain(failed)
             .filter_map(|(of, since, due_ns)| {
                 let due_ns = due_ns + self.causes.drift_of(due_ns - since.at_ns);
-                let overdue_ns = self.overdue_ns(due_ns, SLACK_NS);
+                let overdue_ns = self.overdue_ns(due_ns, LATE_NS);
                 let sent = self.next_attempt(since.step).map(|attempt| attempt.sent.at_ns);
                 // What an earlier process of the lease was to renew, its successor does in its own time.
                 let mut taken_over = self.lease.taken_over.iter();
@@ -186,7 +182,7 @@ impl Session<'_, '_> {
     /// A session that is over by its own clock, or by etcd's word, and does not say so or does not revoke its lease.
     fn over(&self, held: &[&TenureLife]) -> Option<Breach> {
         let surely = self.surely_over_ns()?;
-        let overdue_ns = self.overdue_ns(surely.at_ns, SLACK_NS);
+        let overdue_ns = self.overdue_ns(surely.at_ns, LATE_NS);
         let ended = |at_ns: u64| {
             let closed = self.lease.ended.iter().any(|(ended, _)| ended.at_ns < surely.at_ns);
             closed || self.is_dead_by(at_ns)
@@ -230,7 +226,7 @@ impl Session<'_, '_> {
         ended
             .chain(given_up.map(|at| (at, 0)))
             .filter_map(|(at, more_ns)| {
-                let overdue_ns = self.overdue_ns(at.at_ns, more_ns + LONGEST_PAUSE_NS + SLACK_NS);
+                let overdue_ns = self.overdue_ns(at.at_ns, more_ns + LONGEST_PAUSE_NS + LATE_NS);
                 let mut revokes = self.lease.revokes.iter();
                 let revoked = revokes.any(|revoke| revoke.step > at.step && revoke.at_ns <= overdue_ns);
                 let told = self.lease.told_gone.is_some_and(|(told, _)| told.at_ns <= overdue_ns);
@@ -243,13 +239,15 @@ impl Session<'_, '_> {
 
     /// Two that revoke its lease at once, though its deadline has not passed: its owner gives it up once.
     fn revoked_twice(&self) -> Option<Breach> {
-        let by_hand = |deed: &&DeedLife<'_>| matches!(deed.what, Deed::Operator { revokes: Some(lease), .. } if *lease == self.id);
-        if self.lease.revokes.len() < 2 || self.evidence.deeds.iter().any(|deed| by_hand(&deed)) {
+        let mut deeds = self.evidence.deeds.iter();
+        if deeds.any(|deed| matches!(deed.what, Deed::Operator { revokes: Some(id), .. } if *id == self.id)) {
             return None;
         }
+        let [first, .., last] = &self.lease.revokes[..] else { return None };
         let mut open: BTreeSet<u64> = BTreeSet::new();
-        let first = self.lease.revokes.first()?.step;
-        for (place, step) in self.evidence.history.steps.iter().enumerate().skip(first) {
+        for (place, step) in
+            self.evidence.history.steps.iter().enumerate().take(last.step + 1).skip(first.step)
+        {
             match &step.what {
                 What::Sent { call, request, .. }
                     if step.node == Node::Client(self.client)

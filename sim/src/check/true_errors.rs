@@ -9,7 +9,10 @@ mod tests;
 use tenure::Code;
 use tenure::kv::{CompareTarget, Request, Shown, Txn};
 
-use super::causes::{Causes, FailedCall, is_by_a_double, is_own_deletion, key_of, life_of, lives, own_line};
+use super::causes::{
+    Causes, FailedCall, LATE_NS, LONGEST_PAUSE_NS, is_by_a_double, is_own_deletion, key_of, life_of, lives,
+    own_line,
+};
 use super::evidence::{Ask, Evidence, KeyLife, Moment, is_line_of};
 use super::reigns::leads_within;
 use super::{Breach, DeedLife};
@@ -449,24 +452,22 @@ impl Judge<'_, '_> {
 
     /// A session that could not be opened was tried for as long as the library promises.
     fn not_opened(self, ttl_ms: u64, asked: Asked) -> Verdict {
-        let tries_ns = ttl_ms.max(5_000) * 1_000_000 - LAST_PAUSE_NS;
+        let tries_ns = ttl_ms.max(5_000) * 1_000_000 - LONGEST_PAUSE_NS;
         let passed_ns = self.causes.at_most_ns(asked.client, asked.began.at_ns, asked.ended.at_ns);
         unless(passed_ns >= tries_ns, || {
             format!("it was given up after {:.3} s of {:.3} s", seconds(passed_ns), seconds(tries_ns))
         })?;
-        self.within(tries_ns + LAST_PAUSE_NS, asked)
+        self.within(tries_ns + LONGEST_PAUSE_NS, asked)
     }
 
     /// It was given up when its time was over, if its process did not stand still.
     fn within(self, limit_ns: u64, asked: Asked) -> Verdict {
         let (began_ns, ended_ns) = (asked.began.at_ns, asked.ended.at_ns);
-        let stood_still = |&(client, from_ns, to_ns): &(u32, u64, u64)| {
-            client == asked.client && from_ns <= ended_ns && to_ns >= began_ns
-        };
         let limit_ns = limit_ns + self.causes.drift_of(limit_ns) + LATE_NS;
-        unless(ended_ns - began_ns <= limit_ns || self.evidence.pauses.iter().any(stood_still), || {
-            format!("it was given up after {:.3} s, too late", seconds(ended_ns - began_ns))
-        })
+        unless(
+            ended_ns - began_ns <= limit_ns || self.evidence.stood_still(asked.client, began_ns, ended_ns),
+            || format!("it was given up after {:.3} s, too late", seconds(ended_ns - began_ns)),
+        )
     }
 
     fn not_closed(self, asked: Asked) -> Verdict {
@@ -480,7 +481,7 @@ impl Judge<'_, '_> {
         let session = asked.lease.and_then(|lease| self.evidence.sessions.get(&lease));
         let Some(session) = session else { return Ok(()) };
         let passed_ns = self.causes.at_most_ns(asked.client, asked.began.at_ns, asked.ended.at_ns);
-        unless(passed_ns + LAST_PAUSE_NS >= session.ttl_ns, || {
+        unless(passed_ns + LONGEST_PAUSE_NS >= session.ttl_ns, || {
             format!("it was given up after {:.3} s of {:.3} s", seconds(passed_ns), seconds(session.ttl_ns))
         })
     }
@@ -537,12 +538,6 @@ impl Judge<'_, '_> {
 fn says_stale_token(message: &str) -> bool {
     message.contains("invalid auth token")
 }
-
-/// How long the library pauses at most between two tries, and so may give up before its time.
-const LAST_PAUSE_NS: u64 = 500_000_000;
-
-/// What a timer may be late by.
-const LATE_NS: u64 = 50_000_000;
 
 /// A write of which the answer was lost.
 fn is_lost_write(call: &FailedCall<'_>, began: usize) -> bool {

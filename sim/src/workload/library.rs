@@ -53,6 +53,12 @@ impl<T: Clone> Kept<T> {
     }
 }
 
+impl Kept<RwLock> {
+    fn with_policy(&self, through: &Through, ask: &Ask, policy: Policy) -> Result<RwLock, Error> {
+        self.of(through, ask, |session, name| RwLock::with_policy(session, name, policy))
+    }
+}
+
 impl From<PrimitiveKind> for Library {
     fn from(kind: PrimitiveKind) -> Self {
         match kind {
@@ -79,14 +85,8 @@ impl Primitive for Library {
                 let make = |session: &Session, name: &str| Election::new(session, name);
                 election(kept.of(through, ask, make), through.session.lease(), ask.clone()).boxed()
             }
-            Self::Read(policy, kept) => {
-                let make = |session: &Session, name: &str| RwLock::with_policy(session, name, *policy);
-                read(kept.of(through, ask, make), ask.clone()).boxed()
-            }
-            Self::Write(policy, kept) => {
-                let make = |session: &Session, name: &str| RwLock::with_policy(session, name, *policy);
-                write(kept.of(through, ask, make), ask.clone()).boxed()
-            }
+            Self::Read(policy, kept) => read(kept.with_policy(through, ask, *policy), ask.clone()).boxed(),
+            Self::Write(policy, kept) => write(kept.with_policy(through, ask, *policy), ask.clone()).boxed(),
             Self::Semaphore(kept) => {
                 let make = |session: &Session, name: &str| Semaphore::new(session, name, PERMITS);
                 semaphore(kept.of(through, ask, make), ask.clone()).boxed()
