@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, Weak};
@@ -33,7 +33,8 @@ pub fn own() -> Server {
     Server::start(&ServerOptions::default()).expect("etcd starts")
 }
 
-/// A command line of `tenurectl`, without anything from the environment of the tests.
+/// A command line of `tenurectl`, without anything from the environment of the tests, and with no signal ignored because the
+/// tests were started so (`nohup`, a background job of a script).
 pub fn tenurectl<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tenurectl"));
     for (name, _) in std::env::vars_os() {
@@ -42,7 +43,17 @@ pub fn tenurectl<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command 
         }
     }
     command.args(args).stdin(Stdio::null());
+    // SAFETY: `signal` is async-signal-safe, and nothing else is called between fork and exec.
+    unsafe { command.pre_exec(nothing_is_ignored) };
     command
+}
+
+fn nothing_is_ignored() -> std::io::Result<()> {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2] {
+        // SAFETY: the default action is no handler of ours.
+        unsafe { libc::signal(signal.as_raw(), libc::SIG_DFL) };
+    }
+    Ok(())
 }
 
 /// Starts `tenurectl` on a server.

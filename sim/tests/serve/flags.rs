@@ -77,6 +77,8 @@ async fn health_version_and_metrics_are_on_the_clients_port() {
         assert!(metrics.lines().any(|said| said == line), "{line} is missing:\n{metrics}");
     }
     control(&serving, "/faults", Some(r#"{"kind": "no-space"}"#)).await;
+    // The space is filled by the next write, which is applied and then refused.
+    client(&serving).await.put("a", "2", None).await.expect_err("no space is left");
     until("the alarm", async || at("/health").await.0 == 503).await;
     assert_eq!(at("/health").await.1, r#"{"health":"false","reason":"ALARM NOSPACE"}"#);
 }
