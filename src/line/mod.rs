@@ -107,13 +107,13 @@ pub(crate) struct Joined {
     pub(crate) adopted: Option<KeyValue>,
     /// The key was there, made by an earlier try of this join or by another process.
     existed: bool,
-    /// For who waits: the watch that was opened with the join, and the list that came with it.
+    /// For who waits: what the join told already.
     pub(crate) head_start: Option<HeadStart>,
 }
 
-/// A watch on the line and those before the contender, both asked for at once.
+/// Those before the contender, and a watch on the line, if one was asked for with the join.
 pub(crate) struct HeadStart {
-    watching: Watching,
+    watching: Option<Watching>,
     /// The nearest before, nearest first, as of the join.
     nearest: Vec<KeyValue>,
     as_of: i64,
@@ -422,8 +422,11 @@ impl Contender {
     ) -> Joined {
         let mut nearest = take_keys(&mut response, 1);
         nearest.retain(|kv| kv.create_revision < revision);
-        self.line.hot.store(wait::is_near(&self.line, &nearest) && !joined.is_first, Ordering::Relaxed);
-        let head_start = watching.map(|watching| HeadStart { watching, nearest, as_of: revision });
+        let is_near = wait::is_near(&self.line, &nearest);
+        self.line.hot.store(is_near && !joined.is_first, Ordering::Relaxed);
+        // Who is near needs a list that is no older than a watch; that one is far, any list tells.
+        let is_of_use = watching.is_some() || !is_near;
+        let head_start = is_of_use.then_some(HeadStart { watching, nearest, as_of: revision });
         Joined { head_start, ..joined }
     }
 

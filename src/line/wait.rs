@@ -83,6 +83,13 @@ enum Near {
     },
 }
 
+/// A watch on the line that is open, and a list of the nearest before that is no older.
+struct Started {
+    watching: Watching,
+    nearest: Vec<KeyValue>,
+    as_of: i64,
+}
+
 /// The contenders before, and the revision up to which their list is true.
 struct Before {
     keys: BTreeSet<Vec<u8>>,
@@ -100,12 +107,14 @@ impl Before {
 
 impl Waiter<'_> {
     async fn near(&self, head_start: Option<HeadStart>) -> Result<Near, Error> {
-        let Some(HeadStart { mut watching, nearest, as_of }) = self.started(head_start).await? else {
+        if let Some(far) = head_start.as_ref().and_then(|known| self.far(&known.nearest)) {
+            return Ok(far);
+        }
+        let Some(Started { mut watching, nearest, as_of }) = self.started(head_start).await? else {
             return Ok(Near::Again);
         };
-        if !is_near(self.line, &nearest) && self.line.permits == 1 {
-            let target = &nearest[NEAR];
-            return Ok(Near::Far { target: target.key.clone(), created: target.create_revision });
+        if let Some(far) = self.far(&nearest) {
+            return Ok(far);
         }
         let mut before = Before::new(self.line, &nearest, as_of);
         let mut doubt = Doubt::of(self.session.backend(), &watching, as_of);
@@ -124,19 +133,25 @@ impl Waiter<'_> {
         Ok(Near::Granted)
     }
 
+    /// Whom to wait for first, for who is too far back to watch the line. The list may be old: once that one is gone, another is read.
+    fn far(&self, nearest: &[KeyValue]) -> Option<Near> {
+        let target = nearest.get(NEAR).filter(|_| !is_near(self.line, nearest) && self.line.permits == 1)?;
+        Some(Near::Far { target: target.key.clone(), created: target.create_revision })
+    }
+
     async fn before(&self) -> Result<Before, Error> {
         let listed = self.list().await?;
         Ok(Before::new(self.line, self.nearest(&listed)?, listed.header.revision))
     }
 
     /// A watch that is open, and a list that is no older; `None` if the watch ended.
-    async fn started(&self, head_start: Option<HeadStart>) -> Result<Option<HeadStart>, Error> {
+    async fn started(&self, head_start: Option<HeadStart>) -> Result<Option<Started>, Error> {
         let (mut watching, known) = match head_start {
-            Some(HeadStart { mut watching, nearest, as_of }) => {
+            Some(HeadStart { watching: Some(mut watching), nearest, as_of }) => {
                 watching.opened().await?;
                 (watching, Some((nearest, as_of)))
             }
-            None => {
+            Some(HeadStart { watching: None, .. }) | None => {
                 let mut watching = Watching::line(self.session, self.line);
                 // Both at once, to save a round trip.
                 let (opened, listed) = join(watching.opened(), self.list()).await;
@@ -154,7 +169,7 @@ impl Waiter<'_> {
                 (self.nearest(&listed)?.to_vec(), listed.header.revision)
             }
         };
-        Ok(Some(HeadStart { watching, nearest, as_of }))
+        Ok(Some(Started { watching, nearest, as_of }))
     }
 
     /// Those before, nearest first, if the contender itself is in line.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::ctl::{Look, Running, is_alive, own, shared, signal_to, state_of, tenurectl};
+use crate::ctl::{Look, Running, is_alive, own, program, shared, signal_to, state_of, tenurectl};
 
 /// Whether it is.
 pub fn etcdctl_is_there() -> bool {
@@ -34,7 +34,7 @@ impl Program {
     /// `lock NAME -- sh -c SCRIPT`, or without a command if the script is empty.
     fn lock(self, endpoint: &str, name: &str, ttl: &str, script: &str) -> Command {
         let mut command = match self {
-            Etcdctl => Command::new("etcdctl"),
+            Etcdctl => program("etcdctl"),
             Tenurectl => tenurectl(<[&str; 0]>::default()),
         };
         command.env("ETCDCTL_API", "3").args(["--endpoints", endpoint, "lock", "--ttl", ttl, name]);

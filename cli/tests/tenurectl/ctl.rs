@@ -33,16 +33,21 @@ pub fn own() -> Server {
     Server::start(&ServerOptions::default()).expect("etcd starts")
 }
 
-/// A command line of `tenurectl`, without anything from the environment of the tests, and with no signal ignored because the
-/// tests were started so (`nohup`, a background job of a script).
+/// A command line of `tenurectl`, without anything from the environment of the tests.
 pub fn tenurectl<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tenurectl"));
+    let mut command = program(env!("CARGO_BIN_EXE_tenurectl"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("TENURE_") {
             command.env_remove(name);
         }
     }
     command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// A command line with no signal ignored because the tests were started so (`nohup`, a background job of a script).
+pub fn program(path: &str) -> Command {
+    let mut command = Command::new(path);
     // SAFETY: `signal` is async-signal-safe, and nothing else is called between fork and exec.
     unsafe { command.pre_exec(nothing_is_ignored) };
     command

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tenure_sim::real::Server;
 
-use crate::ctl::{Look, shared, until};
+use crate::ctl::{Look, program, shared, until};
 
 /// A shell command on a terminal of its own, and what was printed there.
 struct OnTerminal {
@@ -27,7 +27,7 @@ impl OnTerminal {
         let folder = tempfile::tempdir().expect("a folder");
         let output = folder.path().join("printed");
         let ctl = format!("{} --endpoints {}", env!("CARGO_BIN_EXE_tenurectl"), server.endpoint());
-        let script = Command::new("script")
+        let script = program("script")
             .args(["-q", "-e", "-f", "-c", &shell.replace("tenurectl", &ctl)])
             .arg(&output)
             .env("SHELL", "/bin/sh")

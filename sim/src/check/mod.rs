@@ -13,6 +13,7 @@ mod evidence;
 mod exactly_once;
 #[cfg(test)]
 mod exactly_once_tests;
+mod fences;
 mod fencing;
 mod fifo;
 mod floor;
@@ -30,6 +31,7 @@ mod order;
 mod pacing;
 mod plain;
 mod progress;
+mod receipts;
 mod recipe_deeds;
 mod registers;
 mod reigns;
@@ -169,8 +171,11 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "no-residue",
-        about: "at the end no key is left of a tenure that was released, given up or lost",
-        check: no_residue::check,
+        about: "at the end no key is left of a tenure that was released, given up or lost, and no more are made than needed",
+        check: |evidence| {
+            let broken = [no_residue::check(evidence), receipts::check(evidence), fences::check(evidence)];
+            broken.into_iter().flatten().min_by_key(|breach| breach.step)
+        },
     },
     Invariant {
         name: "linearizable",

@@ -368,9 +368,10 @@ fn may_fail(error: &Failure) -> bool {
 
 fn of_deed(deed: &Deed) -> (Option<i64>, Option<&Holding>) {
     match deed {
-        Deed::Txn { holding } | Deed::Proclaim { holding, .. } | Deed::Confirm { holding } => {
-            (Some(holding.lease), Some(holding))
-        }
+        Deed::Txn { holding }
+        | Deed::Proclaim { holding, .. }
+        | Deed::Confirm { holding }
+        | Deed::Resign { holding } => (Some(holding.lease), Some(holding)),
         Deed::Leader { lease, .. } => (Some(*lease), None),
         Deed::Recipe { lease, .. } => (Some(*lease), None),
         Deed::OpenSession { on, .. } => (*on, None),
@@ -384,6 +385,7 @@ fn deed_name(deed: &Deed) -> &'static str {
         Deed::Txn { .. } => "a guarded transaction",
         Deed::Proclaim { .. } => "a proclamation",
         Deed::Confirm { .. } => "a confirmation",
+        Deed::Resign { .. } => "a resignation",
         Deed::Leader { .. } => "a question for the leader",
         Deed::OpenSession { .. } => "the opening of a session",
         Deed::CloseSession { .. } => "the closing of a session",

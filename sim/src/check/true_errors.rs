@@ -86,6 +86,7 @@ fn about_deed(deed: &Deed) -> String {
         Deed::Txn { holding } => format!("a transaction guarded by {}", held(holding)),
         Deed::Proclaim { holding, .. } => format!("a proclamation by {}", held(holding)),
         Deed::Confirm { holding } => format!("whether it holds {}", held(holding)),
+        Deed::Resign { holding } => format!("its resignation of {}", held(holding)),
         Deed::Leader { name, .. } => format!("who leads {:?}", &**name),
         Deed::OpenSession { .. } => "the opening of a session".to_owned(),
         Deed::CloseSession { lease } => format!("the closing of session {lease:x}"),
@@ -234,7 +235,8 @@ impl Judge<'_, '_> {
         })
     }
 
-    /// Another ask of the session for the same name is open, or what it gave is held or being given back.
+    /// Another ask of the session for the same name is open, or what it gave is held or being given back; a leader who gave up to
+    /// resign keeps its place.
     fn in_use(self, ask: &Ask, now: Moment) -> Verdict {
         let same =
             |name: &str, kind: Kind, lease: i64| name == &*ask.name && kind == ask.kind && lease == ask.lease;
@@ -248,11 +250,20 @@ impl Judge<'_, '_> {
         let mut held = tenures.filter(|tenure| {
             let holding = &tenure.holding;
             let given_back = tenure.released.or(tenure.releases);
+            let is_given_back = given_back.is_some_and(|given_back| given_back.step <= ask.asked.step);
             same(&holding.name, holding.kind, holding.lease)
-                && given_back.is_none_or(|given_back| given_back.step > ask.asked.step)
+                && (!is_given_back || self.gave_up_to_resign(holding, ask.asked))
         });
         unless(open.next().is_some() || held.next().is_some(), || {
             "its session has it in use, but nobody else of that session asked for it".to_owned()
+        })
+    }
+
+    fn gave_up_to_resign(self, of: &Holding, by: Moment) -> bool {
+        let cancelled = DeedEnd::Failed(Failure::Cancelled);
+        self.evidence.deeds.iter().any(|deed| {
+            let gave_up = deed.ended.is_some_and(|(ended, end)| ended.step <= by.step && *end == cancelled);
+            gave_up && matches!(deed.what, Deed::Resign { holding } if holding == of)
         })
     }
 
@@ -324,9 +335,10 @@ impl Judge<'_, '_> {
 
     fn did(self, deed: &DeedLife<'_>, end: &DeedEnd, now: Moment) -> Verdict {
         let lease = match deed.what {
-            Deed::Txn { holding } | Deed::Proclaim { holding, .. } | Deed::Confirm { holding } => {
-                Some(holding.lease)
-            }
+            Deed::Txn { holding }
+            | Deed::Proclaim { holding, .. }
+            | Deed::Confirm { holding }
+            | Deed::Resign { holding } => Some(holding.lease),
             Deed::Leader { lease, .. } | Deed::CloseSession { lease } | Deed::Recipe { lease, .. } => {
                 Some(*lease)
             }
@@ -359,9 +371,10 @@ impl Judge<'_, '_> {
                 Deed::Proclaim { holding, stands_again: true, .. },
                 DeedEnd::Failed(Failure::ForeignKey { key }),
             ) => self.foreign_key(&holding.name, key, asked),
-            (Deed::Txn { holding } | Deed::Proclaim { holding, .. }, DeedEnd::Failed(error)) => {
-                self.guarded(holding, error, asked)
-            }
+            (
+                Deed::Txn { holding } | Deed::Proclaim { holding, .. } | Deed::Resign { holding },
+                DeedEnd::Failed(error),
+            ) => self.guarded(holding, error, asked),
             (Deed::Confirm { .. }, DeedEnd::Failed(Failure::Maybe(why))) => {
                 Err(format!("the outcome of a read is unknown: {why}"))
             }
@@ -391,18 +404,26 @@ impl Judge<'_, '_> {
         unless(own && meanwhile, || format!("it was committed at {revision}, which something else made"))
     }
 
-    /// A proclamation that is done was committed meanwhile, on the leader's own key.
+    /// A proclamation that is done was committed meanwhile, on the leader's own key, and no more than once: no two of a run say the
+    /// same.
     fn proclaimed(self, holding: &Holding, value: &[u8], asked: Asked) -> Verdict {
         let order = self.evidence.order();
         let newest = order.newest_before(asked.ended.step);
         let oldest = order.newest_before(asked.began.step);
         let commits = order.between(oldest + 1, newest);
-        let said = commits.iter().flat_map(|commit| commit.events).any(|event| {
+        let said = commits.iter().flat_map(|commit| commit.events).filter(|event| {
             event.kv.create_revision == holding.token
                 && event.kv.value == value
                 && event.kv.lease == holding.lease
         });
-        unless(said, || format!("it has said {:?}, but that was not committed", Shown(value).to_string()))
+        let times = said.count();
+        unless(times == 1, || {
+            let value = Shown(value).to_string();
+            match times {
+                0 => format!("it has said {value:?}, but that was not committed"),
+                _ => format!("it has said {value:?}, and that was committed {times} times"),
+            }
+        })
     }
 
     fn confirmed(self, holding: &Holding, says: bool, asked: Asked) -> Verdict {

@@ -220,6 +220,11 @@ pub enum Deed {
         /// What it held.
         holding: Holding,
     },
+    /// A leader resigns, and gives that up before it is answered.
+    Resign {
+        /// What it held.
+        holding: Holding,
+    },
     /// A client asks who leads, with a session.
     Leader {
         /// The election.

@@ -242,6 +242,7 @@ fn begins(deed: &Deed) -> String {
             format!("{how} {:?} by {}", String::from_utf8_lossy(value), held(holding))
         }
         Deed::Confirm { holding } => format!("asks etcd whether it holds {}", held(holding)),
+        Deed::Resign { holding } => format!("resigns {}, but will not wait for that", held(holding)),
         Deed::Leader { name, lease } => format!("asks who leads {name:?} (lease {})", show::hex(*lease)),
         Deed::OpenSession { on: None, ttl_ms } => format!("opens a session of {ttl_ms} ms"),
         Deed::OpenSession { on: Some(lease), .. } => {

@@ -84,6 +84,7 @@ fn deed_kind(deed: &Deed) -> &'static str {
         Deed::Txn { .. } => "guarded transaction",
         Deed::Proclaim { .. } => "proclamation",
         Deed::Confirm { .. } => "confirmation",
+        Deed::Resign { .. } => "resignation, given up",
         Deed::Leader { .. } => "question for the leader",
         Deed::OpenSession { .. } => "opening of a session",
         Deed::CloseSession { .. } => "closing of a session",

@@ -9,7 +9,7 @@ use super::client::{Client, up_to_polls};
 use super::hold;
 use super::library::limit_ms;
 use super::primitive::{Ask, Held, Through, Wait};
-use super::program::{Ending, Operation, Patience, PrimitiveKind};
+use super::program::{Ending, Hold, Operation, Patience, PrimitiveKind};
 use super::sessions::Sessions;
 use super::shared::Legacy;
 use crate::history::{Deed, DeedEnd, Failure, Holding, Kind, What};
@@ -142,9 +142,20 @@ impl<'a> Lane<'a> {
                 self.clean.1 = is_clean && error.is_none();
                 client.record(What::Released { holding, error });
             }
-            Ending::CancelRelease { polls } if !told => {
-                up_to_polls(held.release(), polls).await;
-            }
+            Ending::CancelRelease { polls } if !told => match held.resigning() {
+                Some(resigning) => {
+                    let resigned = client.does(Deed::Resign { holding }, resigning, |()| DeedEnd::Done);
+                    up_to_polls(resigned, polls).await;
+                    // Until it resigns after all its place stays: who stands with the session is refused, or elected if it is gone.
+                    if self.can_last() && session.is_alive() {
+                        Box::pin(self.take(session, &again(operation), None)).await;
+                    }
+                    drop(held);
+                }
+                None => {
+                    up_to_polls(held.release(), polls).await;
+                }
+            },
             // Also who was told of the loss of its own key: the earlier reader's stays for as long as the session.
             Ending::CloseSession if !told || beside_an_earlier_one && session.is_alive() => {
                 self.sessions.close(session).await;
@@ -218,6 +229,18 @@ impl<'a> Lane<'a> {
             Ok(None) => Err(Failure::HeldByAnother),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// The same tried once more, for no longer than it takes.
+fn again(operation: &Operation) -> Operation {
+    Operation {
+        patience: Patience::Try,
+        hold: Hold { deeds: Vec::new(), ..operation.hold.clone() },
+        ending: Ending::Release,
+        asks_leader: false,
+        lasts: false,
+        ..operation.clone()
     }
 }
 

@@ -218,7 +218,7 @@ impl Held for Locked {
 }
 
 macro_rules! held {
-    ($guard:ident, $rev:expr, $release:expr $(, $more:item)?) => {
+    ($guard:ident, $rev:expr, $release:expr $(, $more:item)*) => {
         impl Held for $guard {
             fn token(&self) -> i64 {
                 self.fencing_token()
@@ -258,7 +258,7 @@ macro_rules! held {
                 release(*self).boxed()
             }
 
-            $($more)?
+            $($more)*
         }
     };
 }
@@ -274,6 +274,10 @@ held!(
     fn proclaim(&self, value: String) -> BoxFuture<'static, Result<(), Error>> {
         let leadership = self.clone();
         async move { leadership.proclaim(value).await }.boxed()
+    },
+    fn resigning(&self) -> Option<BoxFuture<'static, Result<(), Error>>> {
+        let leadership = self.clone();
+        Some(async move { leadership.resign().await }.boxed())
     }
 );
 

@@ -90,6 +90,11 @@ pub trait Held: Send + Sync {
     /// Gives it back and waits for that.
     fn release(self: Box<Self>) -> BoxFuture<'static, Result<(), Error>>;
 
+    /// What gives it back and may be given up half-way, while this keeps its place; nothing for what is given back for good.
+    fn resigning(&self) -> Option<BoxFuture<'static, Result<(), Error>>> {
+        None
+    }
+
     /// Takes in all that decides what comes of it while nothing of it is under way; false if that is not known.
     fn hash_state(&self, _into: &mut dyn std::hash::Hasher) -> bool {
         false

@@ -149,6 +149,19 @@ fn a_name_is_in_use_only_by_another_ask_or_tenure_of_the_session() {
 }
 
 #[test]
+fn a_leader_that_gave_up_to_resign_has_its_name_in_use_and_one_that_resigned_has_not() {
+    for (end, untrue) in [(DeedEnd::Failed(Failure::Cancelled), false), (DeedEnd::Done, true)] {
+        let mut script = opened();
+        let leader = script.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+        script.record(Node::Client(0), What::Releases { holding: leader.clone(), awaited: false });
+        script.deed(0, Deed::Resign { holding: leader }, end);
+        let again = script.queue_of(Kind::Leader, 0, "a", 0x10);
+        script.refuse(&again, Failure::InUse);
+        assert_eq!(is_untrue(&mut script), untrue);
+    }
+}
+
+#[test]
 fn a_foreign_key_must_be_there_and_be_foreign() {
     for (key, lease, untrue) in [("a/10", 0x10, true), ("a/99", 0x11, true)] {
         let mut script = opened();
@@ -211,7 +224,7 @@ fn an_outcome_is_unknown_only_if_a_write_was_lost() {
 
 #[test]
 fn a_session_is_not_opened_only_after_it_was_tried_for_long() {
-    for (waits_ns, untrue) in [(SECOND, true), (5 * SECOND, false)] {
+    for (waits_ns, untrue) in [(SECOND, true), (5 * SECOND, false), (6 * SECOND, true)] {
         let mut script = Script::new();
         let what = Deed::OpenSession { on: None, ttl_ms: 2_000 };
         script.record(Node::Client(0), What::Does { deed: 1, what });
@@ -232,6 +245,22 @@ fn a_session_is_closed_only_if_its_lease_is_revoked() {
         }
         script.deed(0, Deed::CloseSession { lease: 0x10 }, DeedEnd::Done);
         assert_eq!(is_untrue(&mut script), !revoked);
+    }
+}
+
+#[test]
+fn whether_a_session_is_closed_is_left_open_after_its_time_to_live_no_sooner_and_no_later() {
+    for (waits_ns, untrue) in [(SECOND, true), (3 * SECOND, false), (4 * SECOND, true)] {
+        let mut script = opened();
+        script.record(Node::Client(0), What::SessionEnded { lease: 0x10, how: SessionEnd::Closed });
+        let what = Deed::CloseSession { lease: 0x10 };
+        script.record(Node::Client(0), What::Does { deed: 1, what });
+        let request = Arc::new(Request::LeaseRevoke { id: 0x10 });
+        script.record(Node::Client(0), What::Sent { call: 50, member: 0, request });
+        script.wait(waits_ns);
+        let end = DeedEnd::Failed(Failure::Maybe("late".into()));
+        script.record(Node::Client(0), What::Did { deed: 1, end });
+        assert_eq!(is_untrue(&mut script), untrue, "after {waits_ns} ns");
     }
 }
 
@@ -334,7 +363,7 @@ fn a_leader_is_seen_as_it_was_committed() {
 }
 
 #[test]
-fn a_proclamation_that_is_done_was_committed() {
+fn a_proclamation_that_is_done_was_committed_once() {
     let said =
         |holding: &Holding| Deed::Proclaim { holding: holding.clone(), value: vec![], stands_again: false };
     let mut done = opened();
@@ -343,6 +372,13 @@ fn a_proclamation_that_is_done_was_committed() {
     done.proclaim(&leader);
     done.record(Node::Client(0), What::Did { deed: 1, end: DeedEnd::Done });
     assert_eq!(done.breach("true-errors"), None);
+    let mut twice = opened();
+    let leader = twice.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
+    twice.record(Node::Client(0), What::Does { deed: 1, what: said(&leader) });
+    twice.proclaim(&leader);
+    twice.proclaim(&leader);
+    twice.record(Node::Client(0), What::Did { deed: 1, end: DeedEnd::Done });
+    assert!(is_untrue(&mut twice));
     let mut not = opened();
     let leader = not.grant_of(Kind::Leader, 0, "a", 0x10, &[]);
     not.deed(0, said(&leader), DeedEnd::Done);

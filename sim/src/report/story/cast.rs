@@ -63,7 +63,8 @@ impl Cast {
                     match deed.what {
                         Deed::Txn { holding }
                         | Deed::Proclaim { holding, .. }
-                        | Deed::Confirm { holding } => {
+                        | Deed::Confirm { holding }
+                        | Deed::Resign { holding } => {
                             self.holding(holding);
                         }
                         Deed::Leader { name, .. } => {

@@ -336,6 +336,7 @@ fn of_deed(
         Deed::Txn { holding } => ("transaction guarded by", holding),
         Deed::Proclaim { holding, .. } => ("proclamation by", holding),
         Deed::Confirm { holding } => ("question to etcd about", holding),
+        Deed::Resign { holding } => ("resignation of", holding),
         _ => return None,
     };
     if !ours(holding) {
