@@ -422,12 +422,8 @@ impl Contender {
     ) -> Joined {
         let mut nearest = take_keys(&mut response, 1);
         nearest.retain(|kv| kv.create_revision < revision);
-        let is_near = wait::is_near(&self.line, &nearest);
-        self.line.hot.store(is_near && !joined.is_first, Ordering::Relaxed);
-        // Who is near needs a list that is no older than a watch; that one is far, any list tells.
-        let is_of_use = watching.is_some() || !is_near;
-        let head_start = is_of_use.then_some(HeadStart { watching, nearest, as_of: revision });
-        Joined { head_start, ..joined }
+        self.line.hot.store(wait::is_near(&self.line, &nearest) && !joined.is_first, Ordering::Relaxed);
+        Joined { head_start: Some(HeadStart { watching, nearest, as_of: revision }), ..joined }
     }
 
     /// etcd's own transaction, which tells of more than the first, and the fence.

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::join;
+use futures_util::future::try_join;
 
 use super::watching::{Doubt, News, Watching};
 use super::{HeadStart, Line, keys};
@@ -140,8 +140,8 @@ impl Waiter<'_> {
     }
 
     async fn before(&self) -> Result<Before, Error> {
-        let listed = self.list().await?;
-        Ok(Before::new(self.line, self.nearest(&listed)?, listed.header.revision))
+        let (nearest, as_of) = self.known().await?;
+        Ok(Before::new(self.line, &nearest, as_of))
     }
 
     /// A watch that is open, and a list that is no older; `None` if the watch ended.
@@ -149,27 +149,25 @@ impl Waiter<'_> {
         let (mut watching, known) = match head_start {
             Some(HeadStart { watching: Some(mut watching), nearest, as_of }) => {
                 watching.opened().await?;
-                (watching, Some((nearest, as_of)))
+                (watching, (nearest, as_of))
             }
+            // Who is near needs a list that is no older than its watch.
             Some(HeadStart { watching: None, .. }) | None => {
                 let mut watching = Watching::line(self.session, self.line);
-                // Both at once, to save a round trip.
-                let (opened, listed) = join(watching.opened(), self.list()).await;
-                opened?;
-                let listed = listed?;
-                let known = (self.nearest(&listed)?.to_vec(), listed.header.revision);
-                (watching, Some(known))
+                // Both at once, to save a round trip; what is wrong with the line is told whether the watch opens or not.
+                let (_, known) = try_join(watching.opened(), self.known()).await?;
+                (watching, known)
             }
         };
         let Some(since) = watching.opened().await? else { return Ok(None) };
-        let (nearest, as_of) = match known.filter(|(_, as_of)| *as_of >= since) {
-            Some(known) => known,
-            None => {
-                let listed = self.list().await?;
-                (self.nearest(&listed)?.to_vec(), listed.header.revision)
-            }
-        };
+        let (nearest, as_of) = if known.1 >= since { known } else { self.known().await? };
         Ok(Some(Started { watching, nearest, as_of }))
+    }
+
+    /// Those before, nearest first, and as of when.
+    async fn known(&self) -> Result<(Vec<KeyValue>, i64), Error> {
+        let listed = self.list().await?;
+        Ok((self.nearest(&listed)?.to_vec(), listed.header.revision))
     }
 
     /// Those before, nearest first, if the contender itself is in line.
