@@ -516,12 +516,11 @@ impl<'a> Evidence<'a> {
         let ended_ns = session.ended?.at_ns;
         let base = self.calm?.at_ns.max(ended_ns + self.lateness.at_ns(ended_ns));
         let within = self.grace_ns(session);
-        // Each change of leader before the deadline moves it.
-        Some(
-            self.promoted.iter().fold(base + within, |by, &led| {
-                if led >= base && led <= by { by.max(led + within) } else { by }
-            }),
-        )
+        // Each change of leader before the deadline moves it, from when that gives leases more time: that is known within bounds.
+        let changes = self.leads.iter().zip(&self.promoted);
+        Some(changes.fold(base + within, |by, (&leads, &promoted)| {
+            if promoted >= base && leads <= by { by.max(promoted + within) } else { by }
+        }))
     }
 
     /// Whether a client stood still at some time between two.

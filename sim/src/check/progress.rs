@@ -174,6 +174,30 @@ mod tests {
     }
 
     #[test]
+    fn a_new_leader_gives_a_dead_clients_lease_more_time_from_when_its_slow_disk_lets_it() {
+        let stays = |leader_changes: bool| {
+            let mut script = Script::new();
+            script.session(0, 0x10, 4_000);
+            script.grant(0, "a", 0x10);
+            let fault = Fault::SlowCommit { node: Node::Member(0), max_ms: 3_000 };
+            script.record(Node::World, What::FaultBegins { index: 0, fault });
+            script.crash(0);
+            script.record(Node::World, What::FaultEnds { index: 0 });
+            script.calm();
+            script.wait(SECOND);
+            if leader_changes {
+                script.leads(2);
+            }
+            // More than its TTL, the election timeout and a second from the calm on, and less than so long after two slow writes.
+            script.wait(9 * SECOND);
+            script.expire(0x10);
+            script.breach("progress")
+        };
+        assert_eq!(stays(true), None);
+        assert!(stays(false).expect("long gone").detail.contains("still there"));
+    }
+
+    #[test]
     fn a_member_that_stays_broken_or_took_over_a_snapshot_may_leave_a_request_without_an_answer() {
         let unanswered = |node: Node, what: What| {
             let mut script = PlainScript::new();
