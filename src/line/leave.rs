@@ -170,6 +170,10 @@ impl Contender {
                 let Ok(slot) = Slots::take_leaving(&slots, &key).await else { continue };
                 // Not before: who waits for a slot must not keep the session.
                 let Some(session) = Session::upgrade(&owner) else { return };
+                // Somebody else may have moved it.
+                if !session.owes_fence(&line.name.fence_key(session.lease())) {
+                    return;
+                }
                 let mut contender = Self {
                     session,
                     line: Arc::clone(&line),

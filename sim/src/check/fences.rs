@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tenure::Code;
-use tenure::kv::{Op, Request, Txn};
+use tenure::kv::{CompareTarget, Op, Request, Response, Txn};
 
 use super::causes::LATE_NS;
 use super::evidence::Moment;
@@ -22,17 +22,48 @@ type FenceOf = (u32, Vec<u8>);
 /// A fence that is to be moved.
 struct Owed {
     lease: i64,
+    /// When etcd refused to move it.
+    refused: Moment,
     /// When the last call that had to do with it came to its end.
     since: Moment,
     /// The calls that have not.
     open: Vec<u64>,
 }
 
+impl Owed {
+    /// Whether its client has seen to the key that it could not fence off: it has looked for that since, and waits for nothing.
+    fn is_known(&self) -> bool {
+        self.open.is_empty() && self.since.step > self.refused.step
+    }
+}
+
+/// A call that goes by where a fence is.
+#[derive(Clone)]
+struct Call {
+    fence: FenceOf,
+    /// Where it takes it to stand.
+    stands_at: i64,
+    way: Way,
+}
+
+/// What it does to the fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// It moves it, on behalf of who leaves.
+    Leaves,
+    /// It moves it for another reason.
+    Moves,
+    /// It only looks.
+    Looks,
+}
+
 #[derive(Default)]
 struct Fences {
     owed: BTreeMap<FenceOf, Owed>,
-    /// The calls under way that are to move one, and whether on behalf of who leaves.
-    moving: BTreeMap<u64, (FenceOf, bool)>,
+    /// The calls under way that go by one.
+    calls: BTreeMap<u64, Call>,
+    /// Where each stood before it was moved: a try that goes by that moves it no more.
+    passed: BTreeSet<(FenceOf, i64)>,
     /// Those of which etcd refused what has to do with them for another reason: that is told to who asked, and not tried again.
     denied: BTreeSet<FenceOf>,
 }
@@ -46,10 +77,13 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         }
         let Node::Client(client) = step.node else { continue };
         match &step.what {
-            What::Sent { call, request, .. } => fences.sent(client, *call, request),
+            What::Sent { call, request, .. } => {
+                if let Some(detail) = fences.sent(evidence, client, *call, request) {
+                    return Some(Breach { step: place, detail });
+                }
+            }
             What::Answered { call, outcome } => {
-                let code = outcome.as_ref().err().map(|status| status.code);
-                fences.ended(*call, code, now);
+                fences.ended(*call, outcome.as_deref().map_err(|status| status.code), now);
             }
             What::GaveUp { call } => fences.lost(*call, now),
             What::SessionEnded { lease, .. } => fences.owed.retain(|_, owed| owed.lease != *lease),
@@ -61,13 +95,24 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
 }
 
 impl Fences {
-    fn sent(&mut self, client: u32, call: u64, request: &Request) {
-        let Request::Txn(txn) = request else { return };
-        if let Some((key, leaves)) = moves(txn) {
-            self.moving.insert(call, ((client, key.to_vec()), leaves));
+    /// What is wrong with a call, if something is.
+    fn sent(&mut self, evidence: &Evidence<'_>, client: u32, call: u64, request: &Request) -> Option<String> {
+        let Request::Txn(txn) = request else { return None };
+        if let Some((key, stands_at, way)) = goes_by(txn) {
+            self.calls.insert(call, Call { fence: (client, key.to_vec()), stands_at, way });
         }
-        let mine = self.owed.iter_mut().filter(|((of, key), _)| *of == client && concerns(txn, key));
-        mine.for_each(|(_, owed)| owed.open.push(call));
+        let mut too_early = None;
+        for ((of, key), owed) in &mut self.owed {
+            if *of != client || !concerns(txn, key) {
+                continue;
+            }
+            if owed.is_known() && joins(txn, key) && !was_in_use(evidence, key, owed) {
+                let key = tenure::kv::Shown(key);
+                too_early = Some(format!("c{client} gets in line anew before the fence {key} is moved"));
+            }
+            owed.open.push(call);
+        }
+        too_early
     }
 
     fn lost(&mut self, call: u64, now: Moment) {
@@ -75,25 +120,30 @@ impl Fences {
             owed.open.retain(|open| *open != call);
             owed.since = now;
         }
-        self.moving.remove(&call);
+        self.calls.remove(&call);
     }
 
-    fn ended(&mut self, call: u64, refused: Option<Code>, now: Moment) {
-        let moving = self.moving.get(&call).cloned();
-        if refused.is_some_and(is_final) {
+    fn ended(&mut self, call: u64, outcome: Result<&Response, Code>, now: Moment) {
+        let known = self.calls.get(&call).cloned();
+        if outcome.is_err_and(is_final) {
             let denied = self.owed.iter().filter(|(_, owed)| owed.open.contains(&call));
             self.denied.extend(denied.map(|(fence, _)| fence.clone()));
             self.owed.retain(|fence, _| !self.denied.contains(fence));
         }
         self.lost(call, now);
-        match (moving, refused) {
-            // Moved, by this or by something else.
-            (Some((fence, _)), None) => {
+        let Some(Call { fence, stands_at, way }) = known else { return };
+        match outcome {
+            // It tells of a move: its own, or that the fence is not where it was.
+            Ok(Response::Txn(answer)) if !answer.succeeded || way != Way::Looks => {
                 self.owed.remove(&fence);
+                self.passed.insert((fence, stands_at));
             }
-            (Some((fence, true)), Some(Code::ResourceExhausted)) if !self.denied.contains(&fence) => {
-                let lease = lease_of(&fence.1).unwrap_or_default();
-                self.owed.entry(fence).or_insert(Owed { lease, since: now, open: Vec::new() });
+            Err(Code::ResourceExhausted) if way == Way::Leaves => {
+                if !self.denied.contains(&fence) && !self.passed.contains(&(fence.clone(), stands_at)) {
+                    let lease = lease_of(&fence.1).unwrap_or_default();
+                    let owed = Owed { lease, refused: now, since: now, open: Vec::new() };
+                    self.owed.entry(fence).or_insert(owed);
+                }
             }
             _ => {}
         }
@@ -134,15 +184,41 @@ fn used_until_ns(evidence: &Evidence<'_>, fence: &[u8], lease: i64, now: Moment)
     asked.chain(held).max().unwrap_or(0)
 }
 
-/// The fence that a transaction is to move, and whether on behalf of who leaves.
-fn moves(txn: &Txn) -> Option<(&[u8], bool)> {
+/// The fence that a transaction goes by, where it takes it to stand, and what it does to it.
+fn goes_by(txn: &Txn) -> Option<(&[u8], i64, Way)> {
     const LEAVES: &[u8] = b" left ";
-    txn.success.iter().find_map(|op| match op {
-        Op::Put(put) if lease_of(&put.key).is_some() => {
-            Some((&*put.key, put.value.windows(LEAVES.len()).any(|part| part == LEAVES)))
-        }
+    let (key, stands_at) = txn.compares.iter().find_map(|compare| match compare.target {
+        CompareTarget::Mod(revision) if lease_of(&compare.key).is_some() => Some((&*compare.key, revision)),
         _ => None,
+    })?;
+    let mark = txn.success.iter().find_map(|op| match op {
+        Op::Put(put) if put.key == key => Some(&put.value),
+        _ => None,
+    });
+    let way = match mark {
+        Some(mark) if mark.windows(LEAVES.len()).any(|part| part == LEAVES) => Way::Leaves,
+        Some(_) => Way::Moves,
+        None => Way::Looks,
+    };
+    Some((key, stands_at, way))
+}
+
+/// Whether something of the session's was asked for in this line when etcd refused to move its fence: that goes on as it began.
+fn was_in_use(evidence: &Evidence<'_>, fence: &[u8], owed: &Owed) -> bool {
+    evidence.asks.iter().any(|ask| {
+        ask.lease == owed.lease
+            && fence.strip_prefix(ask.name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+            && ask.asked.step < owed.refused.step
+            && ask.ended.is_none_or(|(ended, _)| ended.step > owed.refused.step)
     })
+}
+
+/// Whether a transaction gets in the line of this fence, with a key of its session.
+fn joins(txn: &Txn, fence: &[u8]) -> bool {
+    let puts = |key: &[u8]| txn.success.iter().any(|op| matches!(op, Op::Put(put) if *put.key == *key));
+    let is_new = |target: &CompareTarget| matches!(target, CompareTarget::Create(0));
+    let created = txn.compares.iter().filter(|compare| is_new(&compare.target));
+    txn.compares.iter().any(|compare| compare.key == fence) && created.into_iter().any(|new| puts(&new.key))
 }
 
 /// Whether it is tried no more: the members are not out of reach, nor out of space.
@@ -183,7 +259,7 @@ mod tests {
     use std::sync::Arc;
 
     use tenure::Code;
-    use tenure::kv::{DeleteRange, Op, Put, Request, Response, Txn, TxnResponse};
+    use tenure::kv::{Compare, CompareOp, DeleteRange, Op, Put, Range, Request, Response, Txn, TxnResponse};
     use tenure::wire::Status;
 
     use crate::check::script::Script;
@@ -192,15 +268,16 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// A client that leaves a line by moving its fence, and is told that there is no space.
-    fn refused(script: &mut Script, call: u64) {
+    /// A client that leaves a line by moving its fence from there, and is told that there is no space.
+    fn refused(script: &mut Script, call: u64, stands_at: i64) {
         let full = Status { code: Code::ResourceExhausted, message: "space exceeded".to_owned(), sent: true };
-        moves(script, call, Err(full));
+        moves(script, call, stands_at, Err(full));
     }
 
-    fn moves(script: &mut Script, call: u64, outcome: Result<Arc<Response>, Status>) {
+    fn moves(script: &mut Script, call: u64, stands_at: i64, outcome: Result<Arc<Response>, Status>) {
         let ops = [Op::Delete(DeleteRange::key("a/10")), Op::Put(Put::new("a\0fence/10", "a/10 left 0"))];
-        let request = Arc::new(Request::Txn(Txn::new().and_then(ops)));
+        let stands = Compare::mod_revision("a\0fence/10", CompareOp::Equal, stands_at);
+        let request = Arc::new(Request::Txn(Txn::new().when([stands]).and_then(ops)));
         script.record(Node::Client(0), What::Sent { call, member: 0, request });
         script.record(Node::Client(0), What::Answered { call, outcome });
     }
@@ -215,18 +292,38 @@ mod tests {
         script.granted_lease(0, 0x10, 60);
         script.session(0, 0x10, 60_000);
         for call in [50, 51] {
-            refused(&mut script, call);
+            refused(&mut script, call, 0);
             script.wait(SECOND);
         }
         assert_eq!(detail(&mut script), None);
-        moves(&mut script, 52, Ok(Arc::new(Response::Txn(TxnResponse::default()))));
+        moves(&mut script, 52, 0, Ok(Arc::new(Response::Txn(TxnResponse::default()))));
         script.wait(5 * SECOND);
         script.calm();
         assert_eq!(detail(&mut script), None, "it is moved");
-        refused(&mut script, 53);
+        refused(&mut script, 53, 9);
         script.wait(2 * SECOND);
         script.calm();
         assert!(detail(&mut script).expect("not again").contains("does not try again to move it"));
+    }
+
+    #[test]
+    fn who_gets_in_line_anew_has_moved_the_fence_that_it_owes() {
+        let mut script = Script::new();
+        script.granted_lease(0, 0x10, 60);
+        script.session(0, 0x10, 60_000);
+        refused(&mut script, 50, 0);
+        let sends = |script: &mut Script, call: u64, txn: Txn| {
+            let request = Arc::new(Request::Txn(txn));
+            script.record(Node::Client(0), What::Sent { call, member: 0, request });
+            let outcome = Ok(Arc::new(Response::Txn(TxnResponse { succeeded: true, ..Default::default() })));
+            script.record(Node::Client(0), What::Answered { call, outcome });
+        };
+        sends(&mut script, 51, Txn::new().and_then([Op::Range(Range::key("a/10"))]));
+        assert_eq!(detail(&mut script), None);
+        let new = Compare::create_revision("a/10", CompareOp::Equal, 0);
+        let stands = Compare::mod_revision("a\0fence/10", CompareOp::Equal, 0);
+        sends(&mut script, 52, Txn::new().when([new, stands]).and_then([Op::Put(Put::new("a/10", ""))]));
+        assert!(detail(&mut script).expect("too early").contains("gets in line anew before the fence"));
     }
 
     #[test]
@@ -234,7 +331,7 @@ mod tests {
         let mut script = Script::new();
         script.granted_lease(0, 0x10, 60);
         script.session(0, 0x10, 60_000);
-        refused(&mut script, 50);
+        refused(&mut script, 50, 0);
         script.record(Node::Client(0), What::SessionEnded { lease: 0x10, how: SessionEnd::Dropped });
         script.wait(5 * SECOND);
         script.calm();

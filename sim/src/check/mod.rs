@@ -13,11 +13,13 @@ mod evidence;
 mod exactly_once;
 #[cfg(test)]
 mod exactly_once_tests;
+mod far;
 mod fences;
 mod fencing;
 mod fifo;
 mod floor;
 mod foreign;
+mod heirs;
 mod isolation;
 mod items;
 mod lateness;
@@ -118,7 +120,10 @@ pub const INVARIANTS: &[Invariant] = &[
     Invariant {
         name: "fencing",
         about: "a resource never takes a write of an older holder, a guarded txn never commits for an ex-holder",
-        check: fencing::check,
+        check: |evidence| {
+            let broken = [fencing::check(evidence), heirs::check(evidence)];
+            broken.into_iter().flatten().min_by_key(|breach| breach.step)
+        },
     },
     Invariant {
         name: "fifo",
@@ -165,7 +170,7 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "no-polling",
         about: "a client asks etcd only with a reason: it was told to, a watch told it news, or something came to nothing, and then not in a rush",
         check: |evidence| {
-            let broken = [no_polling::check(evidence), pacing::check(evidence)];
+            let broken = [no_polling::check(evidence), pacing::check(evidence), far::check(evidence)];
             broken.into_iter().flatten().min_by_key(|breach| breach.step)
         },
     },

@@ -368,6 +368,23 @@ impl Script {
         self.record(node, What::NotGranted { ticket, why: Failure::NotHeld });
     }
 
+    /// A later process of the lease asks for what an earlier one held.
+    pub(super) fn asks_again(&mut self, holding: &Holding) {
+        self.tickets += 1;
+        let what = What::Asks {
+            ticket: self.tickets,
+            name: Arc::clone(&holding.name),
+            kind: holding.kind,
+            lease: holding.lease,
+            how: "lock, again",
+            limit_ms: None,
+            lane: 0,
+            in_turn: false,
+        };
+        self.record(Node::Client(holding.client), what);
+        self.open.insert(0, (self.tickets, holding.clone()));
+    }
+
     /// Reads something of etcd.
     pub(super) fn asks_etcd(&mut self, client: u32) {
         let request = Arc::new(Request::Range(Range::key(b"k".as_slice())));

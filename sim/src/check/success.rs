@@ -10,7 +10,7 @@ use tenure::kv::Request;
 
 use super::causes::{is_by_hand, is_own_deletion, key_of, lives, own_line};
 use super::evidence::{Ask, KeyLife, Moment, Outcome};
-use super::{Breach, Evidence};
+use super::{Breach, DeedLife, Evidence};
 use crate::history::{Deed, DeedEnd, Failure, Holding, Kind, What};
 use crate::node::Node;
 use crate::workload::program::PERMITS;
@@ -233,7 +233,7 @@ impl Success<'_, '_> {
     }
 
     /// Whether somebody deleted a contender's key by hand while it waited; or the key by which it was to resume a
-    /// leadership, even before.
+    /// leadership, even before, as that is if it resigned.
     fn lost_its_place(&self, ask: &Ask, at: Moment) -> bool {
         let line = own_line(&ask.name, ask.kind);
         let mut own = lives(self.evidence, &line).iter().filter(|life| life.lease == ask.lease);
@@ -243,6 +243,15 @@ impl Success<'_, '_> {
             })
         };
         if ask.how == "resume" {
+            let resigned = |deed: &DeedLife<'_>| match deed.what {
+                Deed::Resign { holding } => {
+                    holding.lease == ask.lease && holding.name == ask.name && deed.began.step < ask.asked.step
+                }
+                _ => false,
+            };
+            if self.evidence.deeds.iter().any(resigned) {
+                return true;
+            }
             return own.rfind(|life| life.created.step < ask.asked.step).is_some_and(|life| by_hand(life, 0));
         }
         own.any(|life| by_hand(life, ask.asked.step))

@@ -144,11 +144,13 @@ impl<'a> Lane<'a> {
             }
             Ending::CancelRelease { polls } if !told => match held.resigning() {
                 Some(resigning) => {
+                    let token = holding.token;
                     let resigned = client.does(Deed::Resign { holding }, resigning, |()| DeedEnd::Done);
                     up_to_polls(resigned, polls).await;
-                    // Until it resigns after all its place stays: who stands with the session is refused, or elected if it is gone.
+                    // Until it resigns after all its place stays: who goes on with it is refused, who stands anew resigns first.
                     if self.can_last() && session.is_alive() {
-                        Box::pin(self.take(session, &again(operation), None)).await;
+                        let kept = (token % 2 == 0).then_some(Legacy { operation: 0, lease, token });
+                        Box::pin(self.take(session, &again(operation), kept)).await;
                     }
                     drop(held);
                 }
