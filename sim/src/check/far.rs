@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tenure::kv::{Event, EventKind, WatchRequest};
+use tenure::kv::{Event, EventKind, Op, Request, Response, WatchRequest};
 
 use super::causes::{lives, own_line};
 use super::{Breach, Evidence, KeyLife};
@@ -24,6 +24,9 @@ struct LineWatch<'a> {
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
     let mut watches: BTreeMap<u64, LineWatch<'_>> = BTreeMap::new();
+    let mut lists: BTreeMap<u64, &str> = BTreeMap::new();
+    // Up to which revision each client has read of each line: what a slow watch tells of before that is no news.
+    let mut read: BTreeMap<(u32, &str), i64> = BTreeMap::new();
     for (place, step) in evidence.history.steps.iter().enumerate() {
         let Node::Client(client) = step.node else { continue };
         match &step.what {
@@ -32,13 +35,24 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
                     watches.insert(*watch, LineWatch { name, own: 0, told: 0 });
                 }
             }
+            What::Sent { call, request, .. } => {
+                if let Some(name) = list_of(request) {
+                    lists.insert(*call, name);
+                }
+            }
+            What::Answered { call, outcome: Ok(response) } => {
+                if let (Some(name), Response::Txn(answer)) = (lists.remove(call), &**response) {
+                    read.insert((client, name), answer.header.revision);
+                }
+            }
             What::WatchTold { watch, events, .. } if !events.is_empty() => {
                 let Some(watch) = watches.get_mut(watch) else { continue };
                 let Some(own) = waits_by(evidence, client, watch.name, place) else { continue };
                 if watch.own != own {
                     (watch.own, watch.told) = (own, 0);
                 }
-                watch.told += left_before(evidence, watch, events);
+                let since = read.get(&(client, watch.name)).map_or(own, |&read| own.max(read));
+                watch.told += left_before(evidence, watch, since, events);
                 if watch.told > NEAR {
                     let detail = format!(
                         "c{client} waits for {:?} and was told of {} before it that have left: it is not near enough to watch all",
@@ -59,6 +73,17 @@ fn name_of(request: &WatchRequest) -> Option<&str> {
     std::str::from_utf8(&request.key).ok()?.strip_suffix('/').filter(|_| whole)
 }
 
+/// The name whose line a transaction reads.
+fn list_of(request: &Request) -> Option<&str> {
+    let Request::Txn(txn) = request else { return None };
+    txn.success.iter().find_map(|op| match op {
+        Op::Range(range) if !range.range_end.is_empty() => {
+            std::str::from_utf8(&range.key).ok()?.strip_suffix('/')
+        }
+        _ => None,
+    })
+}
+
 /// The revision of the one key with which a client waits in a line.
 fn waits_by(evidence: &Evidence<'_>, client: u32, name: &str, place: usize) -> Option<i64> {
     let mut waits = evidence.asks.iter().filter(|ask| {
@@ -76,8 +101,8 @@ fn waits_by(evidence: &Evidence<'_>, client: u32, name: &str, place: usize) -> O
     own.filter(|life| life.lease == ask.lease).map(|life| life.create_revision).next()
 }
 
-/// How many of these are of keys that were before its own.
-fn left_before(evidence: &Evidence<'_>, watch: &LineWatch<'_>, events: &[Event]) -> usize {
+/// How many of these are of keys that were before its own and left since a revision.
+fn left_before(evidence: &Evidence<'_>, watch: &LineWatch<'_>, since: i64, events: &[Event]) -> usize {
     let line = lives(evidence, &own_line(watch.name, Kind::Mutex));
     let left = events.iter().filter(|event| {
         let was_before = |life: &KeyLife| {
@@ -85,7 +110,7 @@ fn left_before(evidence: &Evidence<'_>, watch: &LineWatch<'_>, events: &[Event])
                 && life.create_revision < watch.own
                 && life.deleted.is_some_and(|(revision, _)| revision == event.kv.mod_revision)
         };
-        event.kind == EventKind::Delete && event.kv.mod_revision > watch.own && line.iter().any(was_before)
+        event.kind == EventKind::Delete && event.kv.mod_revision > since && line.iter().any(was_before)
     });
     left.count()
 }

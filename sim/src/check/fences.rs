@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tenure::Code;
-use tenure::kv::{CompareTarget, Op, Request, Response, Txn};
+use tenure::kv::{CompareTarget, Op, OpResponse, Request, Response, Txn};
 
 use super::causes::LATE_NS;
 use super::evidence::Moment;
@@ -28,13 +28,10 @@ struct Owed {
     since: Moment,
     /// The calls that have not.
     open: Vec<u64>,
-}
-
-impl Owed {
-    /// Whether its client has seen to the key that it could not fence off: it has looked for that since, and waits for nothing.
-    fn is_known(&self) -> bool {
-        self.open.is_empty() && self.since.step > self.refused.step
-    }
+    /// Those of them by which it looks whether there is a key that it could not fence off.
+    looks: Vec<u64>,
+    /// Whether it was told that there is none: from then on its client knows what it owes.
+    is_known: bool,
 }
 
 /// A call that goes by where a fence is.
@@ -62,8 +59,11 @@ struct Fences {
     owed: BTreeMap<FenceOf, Owed>,
     /// The calls under way that go by one.
     calls: BTreeMap<u64, Call>,
-    /// Where each stood before it was moved: a try that goes by that moves it no more.
+    /// Where each stood before it was moved: a try that goes by that moves it no more. And where it stands since: whoever was about
+    /// to move it and goes on with that may owe nothing by now.
     passed: BTreeSet<(FenceOf, i64)>,
+    /// When a client was told last that one is not where it was.
+    told_elsewhere_ns: BTreeMap<FenceOf, u64>,
     /// Those of which etcd refused what has to do with them for another reason: that is told to who asked, and not tried again.
     denied: BTreeSet<FenceOf>,
 }
@@ -78,7 +78,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
         let Node::Client(client) = step.node else { continue };
         match &step.what {
             What::Sent { call, request, .. } => {
-                if let Some(detail) = fences.sent(evidence, client, *call, request) {
+                if let Some(detail) = fences.sent(evidence, client, (*call, request), now) {
                     return Some(Breach { step: place, detail });
                 }
             }
@@ -96,21 +96,34 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
 
 impl Fences {
     /// What is wrong with a call, if something is.
-    fn sent(&mut self, evidence: &Evidence<'_>, client: u32, call: u64, request: &Request) -> Option<String> {
+    fn sent(
+        &mut self,
+        evidence: &Evidence<'_>,
+        client: u32,
+        (call, request): (u64, &Request),
+        now: Moment,
+    ) -> Option<String> {
         let Request::Txn(txn) = request else { return None };
         if let Some((key, stands_at, way)) = goes_by(txn) {
-            self.calls.insert(call, Call { fence: (client, key.to_vec()), stands_at, way });
+            let fence = (client, key.to_vec());
+            if self.told_elsewhere_ns.get(&fence) == Some(&now.at_ns) {
+                self.passed.insert((fence.clone(), stands_at));
+            }
+            self.calls.insert(call, Call { fence, stands_at, way });
         }
         let mut too_early = None;
         for ((of, key), owed) in &mut self.owed {
             if *of != client || !concerns(txn, key) {
                 continue;
             }
-            if owed.is_known() && joins(txn, key) && !was_in_use(evidence, key, owed) {
+            if owed.is_known && joins(txn, key) && !was_in_use(evidence, key, owed) {
                 let key = tenure::kv::Shown(key);
                 too_early = Some(format!("c{client} gets in line anew before the fence {key} is moved"));
             }
             owed.open.push(call);
+            if is_look(txn) {
+                owed.looks.push(call);
+            }
         }
         too_early
     }
@@ -130,19 +143,34 @@ impl Fences {
             self.denied.extend(denied.map(|(fence, _)| fence.clone()));
             self.owed.retain(|fence, _| !self.denied.contains(fence));
         }
+        if let Ok(Response::Txn(answer)) = outcome
+            && matches!(&answer.responses[..], [OpResponse::Range(read)] if read.kvs.is_empty())
+        {
+            let looked = self.owed.values_mut().filter(|owed| owed.looks.contains(&call));
+            looked.for_each(|owed| owed.is_known = true);
+        }
         self.lost(call, now);
         let Some(Call { fence, stands_at, way }) = known else { return };
         match outcome {
             // It tells of a move: its own, or that the fence is not where it was.
             Ok(Response::Txn(answer)) if !answer.succeeded || way != Way::Looks => {
                 self.owed.remove(&fence);
+                if !answer.succeeded {
+                    self.told_elsewhere_ns.insert(fence.clone(), now.at_ns);
+                }
                 self.passed.insert((fence, stands_at));
             }
             Err(Code::ResourceExhausted) if way == Way::Leaves => {
                 if !self.denied.contains(&fence) && !self.passed.contains(&(fence.clone(), stands_at)) {
                     let lease = lease_of(&fence.1).unwrap_or_default();
-                    let owed = Owed { lease, refused: now, since: now, open: Vec::new() };
-                    self.owed.entry(fence).or_insert(owed);
+                    self.owed.entry(fence).or_insert(Owed {
+                        lease,
+                        refused: now,
+                        since: now,
+                        open: Vec::new(),
+                        looks: Vec::new(),
+                        is_known: false,
+                    });
                 }
             }
             _ => {}
@@ -213,12 +241,22 @@ fn was_in_use(evidence: &Evidence<'_>, fence: &[u8], owed: &Owed) -> bool {
     })
 }
 
-/// Whether a transaction gets in the line of this fence, with a key of its session.
+/// Whether a transaction only reads one key.
+fn is_look(txn: &Txn) -> bool {
+    let one = matches!(&txn.success[..], [Op::Range(range)] if range.range_end.is_empty());
+    one && txn.compares.is_empty()
+}
+
+/// Whether a transaction gets in the line of this fence with the one key that its session can have there. Of readers and holders of
+/// permits, each with a key of its own, one may get in line while another finds out what it owes.
 fn joins(txn: &Txn, fence: &[u8]) -> bool {
-    let puts = |key: &[u8]| txn.success.iter().any(|op| matches!(op, Op::Put(put) if *put.key == *key));
-    let is_new = |target: &CompareTarget| matches!(target, CompareTarget::Create(0));
-    let created = txn.compares.iter().filter(|compare| is_new(&compare.target));
-    txn.compares.iter().any(|compare| compare.key == fence) && created.into_iter().any(|new| puts(&new.key))
+    let Some((name, lease)) = std::str::from_utf8(fence).ok().and_then(|fence| fence.split_once("\0fence/"))
+    else {
+        return false;
+    };
+    let own = format!("{name}/{lease}").into_bytes();
+    let creates = txn.compares.iter().any(|new| new.key == own && new.target == CompareTarget::Create(0));
+    creates && txn.success.iter().any(|op| matches!(op, Op::Put(put) if put.key == own))
 }
 
 /// Whether it is tried no more: the members are not out of reach, nor out of space.
@@ -259,7 +297,10 @@ mod tests {
     use std::sync::Arc;
 
     use tenure::Code;
-    use tenure::kv::{Compare, CompareOp, DeleteRange, Op, Put, Range, Request, Response, Txn, TxnResponse};
+    use tenure::kv::{
+        Compare, CompareOp, DeleteRange, Op, OpResponse, Put, Range, RangeResponse, Request, Response, Txn,
+        TxnResponse,
+    };
     use tenure::wire::Status;
 
     use crate::check::script::Script;
@@ -313,9 +354,11 @@ mod tests {
         script.session(0, 0x10, 60_000);
         refused(&mut script, 50, 0);
         let sends = |script: &mut Script, call: u64, txn: Txn| {
+            let responses = vec![OpResponse::Range(RangeResponse::default())];
             let request = Arc::new(Request::Txn(txn));
             script.record(Node::Client(0), What::Sent { call, member: 0, request });
-            let outcome = Ok(Arc::new(Response::Txn(TxnResponse { succeeded: true, ..Default::default() })));
+            let answer = TxnResponse { succeeded: true, responses, ..Default::default() };
+            let outcome = Ok(Arc::new(Response::Txn(answer)));
             script.record(Node::Client(0), What::Answered { call, outcome });
         };
         sends(&mut script, 51, Txn::new().and_then([Op::Range(Range::key("a/10"))]));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tenure::kv::Shown;
 
 use super::{Breach, DeedLife, Evidence, KeyLife};
-use crate::history::{Deed, DeedEnd, Failure};
+use crate::history::{Deed, DeedEnd};
 use crate::planted::is_receipt;
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
@@ -42,10 +42,10 @@ fn too_many(evidence: &Evidence<'_>, prefix: &[u8], made: BTreeMap<&[u8], &KeyLi
     Some(Breach { step: life.created.step, detail })
 }
 
-/// How many of them go on at once, at most. What was given up may go on in the background.
+/// How many of them go on at once, at most. What was given up, or was late, may go on in the background.
 fn at_once(deeds: &[&DeedLife<'_>]) -> usize {
     let ends = |deed: &DeedLife<'_>| match deed.ended {
-        Some((ended, end)) if *end != DeedEnd::Failed(Failure::Cancelled) => ended.step,
+        Some((ended, end)) if !matches!(end, DeedEnd::Failed(_)) => ended.step,
         _ => usize::MAX,
     };
     let begun_by = |step: usize| deeds.iter().filter(move |deed| deed.began.step <= step);
