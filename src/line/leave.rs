@@ -154,7 +154,8 @@ impl Contender {
     }
 
     /// Tries in the background until the fence is moved or the session is over: a lost join that is applied meanwhile holds up
-    /// everybody. Who joins again meanwhile does it first.
+    /// everybody. Who joins again meanwhile does it first; even then this goes on until it has deleted the key itself, for another
+    /// contender of the session moves the fence and deletes a key of its own.
     fn fence_later(&self) {
         let backend = Arc::clone(self.session.backend());
         let owner = self.session.downgrade();
@@ -170,10 +171,6 @@ impl Contender {
                 let Ok(slot) = Slots::take_leaving(&slots, &key).await else { continue };
                 // Not before: who waits for a slot must not keep the session.
                 let Some(session) = Session::upgrade(&owner) else { return };
-                // Somebody else may have moved it.
-                if !session.owes_fence(&line.name.fence_key(session.lease())) {
-                    return;
-                }
                 let mut contender = Self {
                     session,
                     line: Arc::clone(&line),

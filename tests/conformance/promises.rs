@@ -130,6 +130,7 @@ macro_rules! for_each_promise {
                 a_held_permit_is_a_key_that_says_how_many_there_are => "",
                 as_many_hold_as_there_are_permits_and_no_more => "",
                 a_long_line_is_served_beside_one_that_holds_for_long => "",
+                a_long_line_is_served_beside_one_of_its_middle_that_holds_for_long => "",
                 two_permits_of_one_session_are_two => "",
                 many_waiters_of_one_session_are_served_in_order => "",
                 of_five_that_try_as_many_win_as_there_are_permits => "",

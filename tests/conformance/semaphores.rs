@@ -82,6 +82,25 @@ pub(crate) async fn a_long_line_is_served_beside_one_that_holds_for_long(cx: Cx)
     assert!(cx.keys().await.is_empty());
 }
 
+pub(crate) async fn a_long_line_is_served_beside_one_of_its_middle_that_holds_for_long(cx: Cx) {
+    const ALL: usize = 24;
+    let (granted, gone) = (Cell::new(0), Cell::new(0));
+    let turns = (0..ALL).map(|_| async {
+        let session = cx.session().await;
+        let permit = semaphore(&cx, &session, 2).acquire().await.expect("its turn comes");
+        granted.set(granted.get() + 1);
+        // Somebody was five places behind it, and far from the head of the line, when getting in.
+        let stays = granted.get() == 12;
+        while stays && gone.get() < ALL - 1 {
+            cx.pause(Duration::from_millis(3)).await;
+        }
+        permit.release().await.expect("it is held");
+        gone.set(gone.get() + 1);
+    });
+    cx.soon("all have their turn", join_all(turns.collect::<Vec<_>>())).await;
+    assert!(cx.keys().await.is_empty());
+}
+
 pub(crate) async fn two_permits_of_one_session_are_two(cx: Cx) {
     let (session, one) = acquired(&cx, 2).await;
     let semaphore = semaphore(&cx, &session, 2);
