@@ -75,7 +75,6 @@ impl Contender {
         let left = self.delete_and_fence().await;
         // Before 3.4.20 and 3.5.7 etcd out of space refuses even what only reads or deletes.
         if matches!(left, Ok(Fence::OutOfSpace) | Err(Error::Refused(Refusal::NoSpace))) {
-            self.session.owe_fence(&self.fence_key());
             self.fence_later();
         }
         left.map(drop)
@@ -105,6 +104,10 @@ impl Contender {
                 .or_else([Op::Range(Range::key(&*fence_key))]);
             let outcome = match self.txn(txn).await {
                 Err(Failed { error: Error::Refused(refusal), .. }) => {
+                    if refusal == Refusal::NoSpace {
+                        // What was lost of this may be applied late, too, and would delete a key that is there by then.
+                        self.session.owe_fence(&fence_key);
+                    }
                     return self.delete_unfenced(refusal).await;
                 }
                 outcome => outcome?,

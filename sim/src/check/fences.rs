@@ -32,8 +32,6 @@ struct Owed {
     looks: Vec<u64>,
     /// Whether it was told that there is none: from then on its client knows what it owes.
     is_known: bool,
-    /// Whether that was not refused before: what goes on in the background of an earlier time owes nothing to who gets in line.
-    is_first: bool,
 }
 
 /// A call that goes by where a fence is.
@@ -64,8 +62,6 @@ struct Fences {
     /// Where each stood before it was moved: a try that goes by that moves it no more. And where it stands since: whoever was about
     /// to move it and goes on with that may owe nothing by now.
     passed: BTreeSet<(FenceOf, i64)>,
-    /// Those that etcd refused to move at some time.
-    refused: BTreeSet<FenceOf>,
     /// When a client was told last that one is not where it was.
     told_elsewhere_ns: BTreeMap<FenceOf, u64>,
     /// Those of which etcd refused what has to do with them for another reason: that is told to who asked, and not tried again.
@@ -120,7 +116,7 @@ impl Fences {
             if *of != client || !concerns(txn, key) {
                 continue;
             }
-            if owed.is_first && owed.is_known && joins(txn, key) && !was_in_use(evidence, key, owed) {
+            if owed.is_known && joins(txn, key) && !was_in_use(evidence, key, owed) {
                 let key = tenure::kv::Shown(key);
                 too_early = Some(format!("c{client} gets in line anew before the fence {key} is moved"));
             }
@@ -165,7 +161,6 @@ impl Fences {
                 self.passed.insert((fence, stands_at));
             }
             Err(Code::ResourceExhausted) if way == Way::Leaves => {
-                let is_first = self.refused.insert(fence.clone());
                 if !self.denied.contains(&fence) && !self.passed.contains(&(fence.clone(), stands_at)) {
                     let lease = lease_of(&fence.1).unwrap_or_default();
                     self.owed.entry(fence).or_insert(Owed {
@@ -175,7 +170,6 @@ impl Fences {
                         open: Vec::new(),
                         looks: Vec::new(),
                         is_known: false,
-                        is_first,
                     });
                 }
             }
