@@ -160,18 +160,20 @@ impl Fences {
                 }
                 self.passed.insert((fence, stands_at));
             }
-            Err(Code::ResourceExhausted) if way == Way::Leaves => {
-                if !self.denied.contains(&fence) && !self.passed.contains(&(fence.clone(), stands_at)) {
-                    let lease = lease_of(&fence.1).unwrap_or_default();
-                    self.owed.entry(fence).or_insert(Owed {
-                        lease,
-                        refused: now,
-                        since: now,
-                        open: Vec::new(),
-                        looks: Vec::new(),
-                        is_known: false,
-                    });
-                }
+            Err(Code::ResourceExhausted)
+                if way == Way::Leaves
+                    && !self.denied.contains(&fence)
+                    && !self.passed.contains(&(fence.clone(), stands_at)) =>
+            {
+                let lease = lease_of(&fence.1).unwrap_or_default();
+                self.owed.entry(fence).or_insert(Owed {
+                    lease,
+                    refused: now,
+                    since: now,
+                    open: Vec::new(),
+                    looks: Vec::new(),
+                    is_known: false,
+                });
             }
             _ => {}
         }
