@@ -226,7 +226,9 @@ fn goes_by(txn: &Txn) -> Option<(&[u8], i64, Way)> {
         _ => None,
     });
     let way = match mark {
-        Some(mark) if mark.windows(LEAVES.len()).any(|part| part == LEAVES) => Way::Leaves,
+        Some(mark) if mark.windows(LEAVES.len()).any(|part| part == LEAVES) && deletes_own(txn, key) => {
+            Way::Leaves
+        }
         Some(_) => Way::Moves,
         None => Way::Looks,
     };
@@ -249,14 +251,21 @@ fn is_look(txn: &Txn) -> bool {
     one && txn.compares.is_empty()
 }
 
-/// Whether a transaction gets in the line of this fence with the one key that its session can have there. Of readers and holders of
-/// permits, each with a key of its own, one may get in line while another finds out what it owes.
+/// The one key that a session can have in the line of this fence. Of readers and holders of permits, each with a key of its own, one
+/// may move it while another finds out what it owes: these are not judged.
+fn own_key(fence: &[u8]) -> Option<Vec<u8>> {
+    let (name, lease) = std::str::from_utf8(fence).ok()?.split_once("\0fence/")?;
+    Some(format!("{name}/{lease}").into_bytes())
+}
+
+fn deletes_own(txn: &Txn, fence: &[u8]) -> bool {
+    let own = own_key(fence);
+    txn.success.iter().any(|op| matches!(op, Op::Delete(delete) if Some(&delete.key) == own.as_ref()))
+}
+
+/// Whether a transaction gets in the line of this fence.
 fn joins(txn: &Txn, fence: &[u8]) -> bool {
-    let Some((name, lease)) = std::str::from_utf8(fence).ok().and_then(|fence| fence.split_once("\0fence/"))
-    else {
-        return false;
-    };
-    let own = format!("{name}/{lease}").into_bytes();
+    let Some(own) = own_key(fence) else { return false };
     let creates = txn.compares.iter().any(|new| new.key == own && new.target == CompareTarget::Create(0));
     creates && txn.success.iter().any(|op| matches!(op, Op::Put(put) if put.key == own))
 }
