@@ -17,6 +17,7 @@
 //! (the environment's `RUSTFLAGS` would take its place), and, unless a `protoc` is installed, one that `etcd-client` is built
 //! with: `PROTOC = "protox"` below `[env]`, after `cargo install protox --features bin`. See [`own`].
 
+mod bytes;
 pub mod check;
 pub mod cli;
 pub mod cluster;

@@ -10,6 +10,7 @@ use tenure::kv::{CompareTarget, Op, OpResponse, Request, Response, Txn};
 use super::causes::LATE_NS;
 use super::evidence::Moment;
 use super::{Breach, Evidence};
+use crate::bytes::contains;
 use crate::history::What;
 use crate::node::Node;
 
@@ -200,9 +201,7 @@ impl Fences {
 /// Until when something of the session's stood, or held, in the line of this fence: beside that nobody else may have to do with its
 /// key.
 fn used_until_ns(evidence: &Evidence<'_>, fence: &[u8], lease: i64, now: Moment) -> u64 {
-    let is_of_it = |name: &str, of: i64| {
-        of == lease && fence.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
-    };
+    let is_of_it = |name: &str, of: i64| of == lease && is_fence_of(fence, name);
     let until = |end: Option<Moment>| end.map_or(now.at_ns, |end| end.at_ns.min(now.at_ns));
     let asks =
         evidence.asks.iter().filter(|ask| ask.asked.step <= now.step && is_of_it(&ask.name, ask.lease));
@@ -216,7 +215,6 @@ fn used_until_ns(evidence: &Evidence<'_>, fence: &[u8], lease: i64, now: Moment)
 
 /// The fence that a transaction goes by, where it takes it to stand, and what it does to it.
 fn goes_by(txn: &Txn) -> Option<(&[u8], i64, Way)> {
-    const LEAVES: &[u8] = b" left ";
     let (key, stands_at) = txn.compares.iter().find_map(|compare| match compare.target {
         CompareTarget::Mod(revision) if lease_of(&compare.key).is_some() => Some((&*compare.key, revision)),
         _ => None,
@@ -226,9 +224,7 @@ fn goes_by(txn: &Txn) -> Option<(&[u8], i64, Way)> {
         _ => None,
     });
     let way = match mark {
-        Some(mark) if mark.windows(LEAVES.len()).any(|part| part == LEAVES) && deletes_own(txn, key) => {
-            Way::Leaves
-        }
+        Some(mark) if contains(mark, b" left ") && deletes_own(txn, key) => Way::Leaves,
         Some(_) => Way::Moves,
         None => Way::Looks,
     };
@@ -239,7 +235,7 @@ fn goes_by(txn: &Txn) -> Option<(&[u8], i64, Way)> {
 fn was_in_use(evidence: &Evidence<'_>, fence: &[u8], owed: &Owed) -> bool {
     evidence.asks.iter().any(|ask| {
         ask.lease == owed.lease
-            && fence.strip_prefix(ask.name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+            && is_fence_of(fence, &ask.name)
             && ask.asked.step < owed.refused.step
             && ask.ended.is_none_or(|(ended, _)| ended.step > owed.refused.step)
     })
@@ -254,7 +250,7 @@ fn is_look(txn: &Txn) -> bool {
 /// The one key that a session can have in the line of this fence. Of readers and holders of permits, each with a key of its own, one
 /// may move it while another finds out what it owes: these are not judged.
 fn own_key(fence: &[u8]) -> Option<Vec<u8>> {
-    let (name, lease) = std::str::from_utf8(fence).ok()?.split_once("\0fence/")?;
+    let (name, lease) = parts(fence)?;
     Some(format!("{name}/{lease}").into_bytes())
 }
 
@@ -282,16 +278,23 @@ fn is_final(code: Code) -> bool {
     )
 }
 
-/// The lease by which a fence key lives; nothing for other keys.
+/// The name of the lock that a fence key is of, and the lease by which it lives as the key has it; nothing for other keys.
+fn parts(key: &[u8]) -> Option<(&str, &str)> {
+    std::str::from_utf8(key).ok()?.split_once("\0fence/")
+}
+
 fn lease_of(key: &[u8]) -> Option<i64> {
-    let (_, lease) = std::str::from_utf8(key).ok()?.split_once("\0fence/")?;
-    i64::from_str_radix(lease, 16).ok()
+    i64::from_str_radix(parts(key)?.1, 16).ok()
+}
+
+fn is_fence_of(key: &[u8], name: &str) -> bool {
+    parts(key).is_some_and(|(of, _)| of == name)
 }
 
 /// Whether a transaction has to do with this fence, or with the keys of the line that it keeps late requests from.
 fn concerns(txn: &Txn, fence: &[u8]) -> bool {
-    let Some(end) = fence.iter().position(|&byte| byte == 0) else { return false };
-    let line = [&fence[..end], b"/"].concat();
+    let Some((name, _)) = parts(fence) else { return false };
+    let line = format!("{name}/").into_bytes();
     let mut compared = txn.compares.iter().map(|compare| &compare.key);
     let mut used = txn.success.iter().chain(&txn.failure).filter_map(|op| match op {
         Op::Put(put) => Some(&put.key),
@@ -329,7 +332,11 @@ mod tests {
     fn moves(script: &mut Script, call: u64, stands_at: i64, outcome: Result<Arc<Response>, Status>) {
         let ops = [Op::Delete(DeleteRange::key("a/10")), Op::Put(Put::new("a\0fence/10", "a/10 left 0"))];
         let stands = Compare::mod_revision("a\0fence/10", CompareOp::Equal, stands_at);
-        let request = Arc::new(Request::Txn(Txn::new().when([stands]).and_then(ops)));
+        sends(script, call, Txn::new().when([stands]).and_then(ops), outcome);
+    }
+
+    fn sends(script: &mut Script, call: u64, txn: Txn, outcome: Result<Arc<Response>, Status>) {
+        let request = Arc::new(Request::Txn(txn));
         script.record(Node::Client(0), What::Sent { call, member: 0, request });
         script.record(Node::Client(0), What::Answered { call, outcome });
     }
@@ -364,19 +371,16 @@ mod tests {
         script.granted_lease(0, 0x10, 60);
         script.session(0, 0x10, 60_000);
         refused(&mut script, 50, 0);
-        let sends = |script: &mut Script, call: u64, txn: Txn| {
-            let responses = vec![OpResponse::Range(RangeResponse::default())];
-            let request = Arc::new(Request::Txn(txn));
-            script.record(Node::Client(0), What::Sent { call, member: 0, request });
-            let answer = TxnResponse { succeeded: true, responses, ..Default::default() };
-            let outcome = Ok(Arc::new(Response::Txn(answer)));
-            script.record(Node::Client(0), What::Answered { call, outcome });
-        };
-        sends(&mut script, 51, Txn::new().and_then([Op::Range(Range::key("a/10"))]));
+        let responses = vec![OpResponse::Range(RangeResponse::default())];
+        let no_key = TxnResponse { succeeded: true, responses, ..Default::default() };
+        let no_key = Arc::new(Response::Txn(no_key));
+        let look = Txn::new().and_then([Op::Range(Range::key("a/10"))]);
+        sends(&mut script, 51, look, Ok(Arc::clone(&no_key)));
         assert_eq!(detail(&mut script), None);
         let new = Compare::create_revision("a/10", CompareOp::Equal, 0);
         let stands = Compare::mod_revision("a\0fence/10", CompareOp::Equal, 0);
-        sends(&mut script, 52, Txn::new().when([new, stands]).and_then([Op::Put(Put::new("a/10", ""))]));
+        let join = Txn::new().when([new, stands]).and_then([Op::Put(Put::new("a/10", ""))]);
+        sends(&mut script, 52, join, Ok(no_key));
         assert!(detail(&mut script).expect("too early").contains("gets in line anew before the fence"));
     }
 

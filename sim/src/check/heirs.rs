@@ -7,6 +7,7 @@ use tenure::kv::{Op, Request};
 use super::causes::{lives, own_line};
 use super::evidence::{Ask, Outcome};
 use super::{Breach, Evidence, KeyLife};
+use crate::bytes::contains;
 use crate::history::{Kind, What};
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
@@ -46,7 +47,7 @@ fn is_fenced(evidence: &Evidence<'_>, ask: &Ask, granted: usize) -> bool {
     };
     let committed = evidence.history.steps[ask.asked.step..granted].iter().any(|step| {
         matches!(&step.what, What::Committed { events, .. } if events.iter().any(|event| {
-            event.kv.key.ends_with(fence.as_bytes()) && says_taken_over(&event.kv.value)
+            event.kv.key.ends_with(fence.as_bytes()) && contains(&event.kv.value, b" taken over ")
         }))
     });
     let denied =
@@ -54,11 +55,6 @@ fn is_fenced(evidence: &Evidence<'_>, ask: &Ask, granted: usize) -> bool {
     let mut failed = evidence.causes().failed_within(ask.client, ask.asked.step, granted);
     committed
         || failed.any(|call| moves(call.request) && call.status.is_some_and(|status| denied(status.code)))
-}
-
-fn says_taken_over(mark: &[u8]) -> bool {
-    const WORDS: &[u8] = b" taken over ";
-    mark.windows(WORDS.len()).any(|part| part == WORDS)
 }
 
 #[cfg(test)]

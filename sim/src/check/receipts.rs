@@ -19,9 +19,11 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Option<Breach> {
 }
 
 fn too_many(evidence: &Evidence<'_>, prefix: &[u8], made: BTreeMap<&[u8], &KeyLife>) -> Option<Breach> {
+    let (of, by) = std::str::from_utf8(prefix).ok()?.split_once("\0receipt/")?;
+    let by = i64::from_str_radix(by.strip_suffix('.')?, 16).ok()?;
     let bears = |deed: &&DeedLife<'_>| match deed.what {
         Deed::Recipe { name, lease, .. } => {
-            prefix.ends_with(format!("__{name}\0receipt/{lease:x}.").as_bytes())
+            *lease == by && of.strip_suffix(&**name).is_some_and(|front| front.ends_with("__"))
         }
         _ => false,
     };

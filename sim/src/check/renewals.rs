@@ -11,6 +11,7 @@ use tenure::kv::{Op, Request};
 use super::causes::{Attempt, AttemptEnd, Causes, LATE_NS, LONGEST_PAUSE_NS, Lease};
 use super::evidence::Moment;
 use super::{Breach, Evidence, TenureLife};
+use crate::bytes::contains;
 use crate::history::{Deed, DeedEnd, Failure, SessionEnd, What};
 use crate::node::Node;
 
@@ -290,9 +291,8 @@ impl Session<'_, '_> {
     /// Whether a request deletes a key of this session.
     fn gives_back(&self, request: &Request) -> bool {
         let lease = format!("/{:x}", self.id).into_bytes();
-        let is_own = |key: &[u8]| key.windows(lease.len()).any(|part| part == lease);
         let Request::Txn(txn) = request else { return false };
-        txn.success.iter().any(|op| matches!(op, Op::Delete(delete) if is_own(&delete.key)))
+        txn.success.iter().any(|op| matches!(op, Op::Delete(delete) if contains(&delete.key, &lease)))
     }
 
     /// When it was over beyond doubt.

@@ -377,15 +377,12 @@ fn may_fail(error: &Failure) -> bool {
 
 fn of_deed(deed: &Deed) -> (Option<i64>, Option<&Holding>) {
     match deed {
-        Deed::Txn { holding }
-        | Deed::Proclaim { holding, .. }
-        | Deed::Confirm { holding }
-        | Deed::Resign { holding } => (Some(holding.lease), Some(holding)),
         Deed::Leader { lease, .. } => (Some(*lease), None),
         Deed::Recipe { lease, .. } => (Some(*lease), None),
         Deed::OpenSession { on, .. } => (*on, None),
         // Whoever closes a session is told of its own doing.
         Deed::CloseSession { .. } | Deed::Operator { .. } => (None, None),
+        guarded => (guarded.tenure().map(|holding| holding.lease), guarded.tenure()),
     }
 }
 

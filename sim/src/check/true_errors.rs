@@ -335,16 +335,13 @@ impl Judge<'_, '_> {
 
     fn did(self, deed: &DeedLife<'_>, end: &DeedEnd, now: Moment) -> Verdict {
         let lease = match deed.what {
-            Deed::Txn { holding }
-            | Deed::Proclaim { holding, .. }
-            | Deed::Confirm { holding }
-            | Deed::Resign { holding } => Some(holding.lease),
             Deed::Leader { lease, .. } | Deed::CloseSession { lease } | Deed::Recipe { lease, .. } => {
                 Some(*lease)
             }
             Deed::OpenSession { on, .. } => *on,
             // Not the library's doing.
             Deed::Operator { .. } => return Ok(()),
+            guarded => guarded.tenure().map(|holding| holding.lease),
         };
         let asked = Asked { client: deed.client, lease, began: deed.began, ended: now };
         match (deed.what, end) {

@@ -266,6 +266,23 @@ pub enum Deed {
     },
 }
 
+impl Deed {
+    /// The tenure that its client goes by, if it does.
+    pub fn tenure(&self) -> Option<&Holding> {
+        match self {
+            Self::Txn { holding }
+            | Self::Proclaim { holding, .. }
+            | Self::Confirm { holding }
+            | Self::Resign { holding } => Some(holding),
+            Self::Leader { .. }
+            | Self::OpenSession { .. }
+            | Self::CloseSession { .. }
+            | Self::Operator { .. }
+            | Self::Recipe { .. } => None,
+        }
+    }
+}
+
 /// How a [`Deed`] ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DeedEnd {

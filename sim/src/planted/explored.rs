@@ -52,8 +52,7 @@ impl Decoration for WithoutFence {
         mut txn: Txn,
         deadline: Instant,
     ) -> BoxFuture<'static, Result<TxnResponse, CallError>> {
-        const BESIDE: &[u8] = b"\0fence/";
-        txn.compares.retain(|compare| !compare.key.windows(BESIDE.len()).any(|part| part == BESIDE));
+        txn.compares.retain(|compare| !crate::bytes::contains(&compare.key, b"\0fence/"));
         inner.txn(txn, deadline)
     }
 }

@@ -26,7 +26,7 @@ impl Decoration for OnePermitTooMany {
             for response in &mut response.responses {
                 if let OpResponse::Range(range) = response
                     && range.kvs.len() > 1
-                    && range.kvs.iter().all(|kv| kv.key.windows(KIND.len()).any(|part| part == KIND))
+                    && range.kvs.iter().all(|kv| crate::bytes::contains(&kv.key, KIND))
                 {
                     let oldest = range.kvs.iter().map(|kv| kv.create_revision).min();
                     range.kvs.retain(|kv| Some(kv.create_revision) != oldest);

@@ -12,8 +12,7 @@ pub(super) type Answer = BoxFuture<'static, Result<TxnResponse, CallError>>;
 
 /// Whether it is one of the keys by which transactions are applied once.
 pub(crate) fn is_receipt(key: &[u8]) -> bool {
-    const BESIDE: &[u8] = b"\0receipt/";
-    key.windows(BESIDE.len()).any(|window| window == BESIDE)
+    crate::bytes::contains(key, b"\0receipt/")
 }
 
 /// No transaction looks whether its receipt is as it was: one whose answer was lost is applied once more if nothing else is in the way.

@@ -60,17 +60,10 @@ impl Cast {
             What::Did { deed, .. } | What::Does { deed, .. } => {
                 if let Some(deed) = evidence.deed(*deed) {
                     self.clients.insert(deed.client);
-                    match deed.what {
-                        Deed::Txn { holding }
-                        | Deed::Proclaim { holding, .. }
-                        | Deed::Confirm { holding }
-                        | Deed::Resign { holding } => {
-                            self.holding(holding);
-                        }
-                        Deed::Leader { name, .. } => {
-                            self.names.insert(name.to_string());
-                        }
-                        _ => {}
+                    if let Some(holding) = deed.what.tenure() {
+                        self.holding(holding);
+                    } else if let Deed::Leader { name, .. } = deed.what {
+                        self.names.insert(name.to_string());
                     }
                 }
             }
